@@ -1,0 +1,524 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package leash
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/leashcache/leash/internal/entry"
+)
+
+// computation is one run of a user's function, on a goroutine of its own.
+type computation struct {
+	e      *engine
+	full   string
+	key    string
+	parent *computation // whose function asked for this key
+	began  time.Time
+	cancel context.CancelCauseFunc
+	ctx    context.Context
+
+	// Written by the function's goroutine before it closes done.
+	done    chan struct{}
+	value   any
+	encoded []byte // the value's entry, without its sealed part
+	err     error
+	encErr  error
+	result  Result
+	cut     bool // its context had ended before it returned
+	cost    time.Duration
+
+	mu  sync.Mutex
+	ttl time.Duration // zero: not to be stored
+}
+
+type computationKey struct{}
+
+// computationOf returns the computation that ctx belongs to.
+func computationOf(ctx context.Context) *computation {
+	c, _ := ctx.Value(computationKey{}).(*computation)
+	return c
+}
+
+// within reports whether c or what called it computes the key.
+func (c *computation) within(s Store, full string) bool {
+	for ; c != nil; c = c.parent {
+		if c.full == full && c.e.store == s {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *computation) setTTL(ttl time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ttl = max(ttl, 0)
+}
+
+func (c *computation) storeFor() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ttl
+}
+
+// start runs comp with the values of ctx, but neither its deadline nor its
+// cancellation. The caller is counted.
+func (e *engine) start(ctx context.Context, full, key string, comp computer, ttl time.Duration) *computation {
+	c := &computation{e: e, full: full, key: key, parent: computationOf(ctx), began: time.Now(), ttl: ttl, done: make(chan struct{})}
+	ctx = context.WithValue(context.WithoutCancel(ctx), computationKey{}, c)
+	ctx, c.cancel = context.WithCancelCause(ctx)
+	stop := func() {}
+	if e.o.ComputeTimeout > 0 {
+		ctx, stop = context.WithTimeoutCause(ctx, e.o.ComputeTimeout, ErrComputeTimeout)
+	}
+	c.ctx = ctx
+	e.runningMu.Lock()
+	e.running[c] = struct{}{}
+	e.runningMu.Unlock()
+	e.spawn(func() {
+		defer e.wg.Done()
+		defer stop()
+		defer c.cancel(nil)
+		defer c.end()
+		c.run(comp)
+	})
+	return c
+}
+
+func panicError(p any) error { return &PanicError{Value: p, Stack: debug.Stack()} }
+
+// run calls the function. What the function, or the value's own way of writing
+// itself, does to the goroutine stays here.
+func (c *computation) run(comp computer) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		if p := recover(); p != nil {
+			c.err, c.result = panicError(p), ResultPanic
+		} else {
+			c.err, c.result = ErrGoexit, ResultGoexit
+		}
+	}()
+	c.value, c.err = comp.compute(c.ctx)
+	if c.err == nil {
+		c.encoded, c.encErr = c.e.encode(c.value)
+	}
+	returned = true
+	c.result, c.cut = c.classify(), c.ctx.Err() != nil
+}
+
+func (c *computation) classify() Result {
+	switch {
+	case c.err == nil:
+		return ResultValue
+	case c.e.isNotFound(c.err):
+		return ResultNotFound
+	case context.Cause(c.ctx) == ErrComputeTimeout:
+		return ResultTimeout
+	case c.ctx.Err() != nil:
+		return ResultCancelled
+	}
+	return ResultError
+}
+
+// end makes the outcome known.
+func (c *computation) end() {
+	c.cost = time.Since(c.began)
+	c.e.runningMu.Lock()
+	delete(c.e.running, c)
+	c.e.runningMu.Unlock()
+	if c.result == ResultValue {
+		c.e.learn(c.cost)
+	}
+	c.e.event(Event{Kind: EventCompute, Duration: c.cost, Result: c.result, Err: c.err})
+	close(c.done)
+}
+
+// learn keeps a moving mean of what computations take.
+func (e *engine) learn(d time.Duration) {
+	old := e.cost.Load()
+	if old == 0 {
+		e.cost.Store(int64(d))
+		return
+	}
+	e.cost.Store(old + (int64(d)-old)/8)
+}
+
+// lease is one that this process holds.
+type lease struct {
+	token entry.Token
+	until time.Time // by this process's monotonic clock, at the earliest
+}
+
+// compute computes under a lease, publishes, and answers.
+func (f *flight) compute(ctx context.Context, l lease) {
+	e := f.e
+	if !f.takeIn() { // who is here now came before the computation begins
+		f.abandon(l, 0)
+		return
+	}
+	g := f.leader()
+	f.keep(e.o.FinishAbandoned)
+	defer f.keep(false)
+	c := e.start(g.ctx, f.full, f.key, g.comp, g.call.ttl)
+	renew := time.NewTimer(e.o.Lease / 3)
+	defer renew.Stop()
+	for {
+		select {
+		case <-c.done:
+			f.finish(c, l)
+			return
+		case <-renew.C:
+			if f.renew(&l) {
+				renew.Reset(e.o.Lease / 3)
+			}
+		case <-ctx.Done():
+			c.cancel(context.Cause(ctx))
+			f.over(ctx)
+			f.outlive(c, l)
+			return
+		case <-c.ctx.Done():
+			if c.ended() {
+				f.finish(c, l)
+				return
+			}
+			f.timedOut(c)
+			f.outlive(c, l)
+			return
+		}
+	}
+}
+
+// ended reports whether the function has returned. A computation's context ends
+// after that as well.
+func (c *computation) ended() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// timedOut answers everybody although the function has not returned.
+func (f *flight) timedOut(c *computation) {
+	f.takeIn()
+	f.settle(f.failure(answer{Outcome: Outcome{Status: StatusMiss, Cost: time.Since(c.began)}, err: ErrComputeTimeout}))
+	f.detach()
+}
+
+// keep says whether the flight goes on without callers.
+func (f *flight) keep(on bool) {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	f.kept = on
+}
+
+// renew makes the lease last, and reports whether to go on renewing it. A lease
+// that is lost, to a delete as a rule, is known not to be published: who came
+// during the computation starts anew at once.
+func (f *flight) renew(l *lease) bool {
+	e, sent := f.e, time.Now()
+	held, err := budgeted(e, f.values(), OpRenew, func(ctx context.Context) (bool, error) {
+		return e.store.Renew(ctx, f.full, l.token[:], e.o.Lease)
+	}, nil)
+	switch {
+	case err != nil:
+		return true // the lease may still stand, and the publish will tell
+	case held:
+		l.until = sent.Add(e.o.Lease)
+		return true
+	}
+	e.event(Event{Kind: EventLeaseLost})
+	f.detach()
+	return false
+}
+
+// detach takes the flight out of the map, and lets those who came late begin a
+// flight of their own.
+func (f *flight) detach() {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	f.remove()
+	if len(f.late) == 0 {
+		return
+	}
+	n := &flight{e: f.e, key: f.key, full: f.full, s: f.s}
+	for _, g := range f.late {
+		g.f = n
+		n.refs += g.n
+	}
+	n.late, f.late = f.late, nil
+	f.refs -= n.refs
+	if n.refs == 0 {
+		return
+	}
+	if f.s.flights[f.full] == nil {
+		f.s.flights[f.full] = n
+	}
+	f.e.spawn(func() { defer f.e.wg.Done(); n.run(nil) })
+}
+
+// outlive waits for a cancelled computation that nobody waits for any more, and
+// gives its lease up. The lease is not renewed: a function that ignores its
+// context keeps others out for what is left of it, and no longer.
+func (f *flight) outlive(c *computation, l lease) {
+	timer := time.NewTimer(time.Until(l.until))
+	defer timer.Stop()
+	select {
+	case <-c.done:
+		f.abandon(l, 0)
+	case <-timer.C:
+	}
+}
+
+// abandon gives the lease up, and reports whether it stood.
+func (f *flight) abandon(l lease, backoff time.Duration) bool {
+	e := f.e
+	held, _ := budgeted(e, context.Background(), OpAbandon, func(ctx context.Context) (bool, error) {
+		return e.store.Abandon(ctx, f.full, l.token[:], backoff)
+	}, nil)
+	return held
+}
+
+// finish publishes what a computation returned, and answers.
+func (f *flight) finish(c *computation, l lease) {
+	e := f.e
+	s := entry.Sealed{Publisher: l.token, Cost: c.cost}
+	a := answer{Outcome: Outcome{Status: StatusMiss, Cost: c.cost}, err: c.err}
+	if f.hadStale() {
+		a.Status = StatusExpired
+	}
+	switch c.result {
+	case ResultValue:
+		a.made = &made{value: c.value}
+		ttl := c.storeFor()
+		if c.encErr != nil || c.cut {
+			ttl = 0
+			f.unstorable(c.encErr)
+		}
+		if ttl == 0 {
+			f.giveUp(a, l, 0)
+			return
+		}
+		s.Kind = entry.Value
+		a.payload = c.encoded[entry.Overhead:]
+		f.publish(c, a, s, c.encoded, ttl)
+	case ResultNotFound:
+		s.Kind, a.NotFound = entry.NotFound, true
+		a.err = &notFoundError{same: e.o.NotFound, cause: c.err}
+		f.publish(c, a, s, entry.Begin(nil), e.o.NotFoundTTL)
+	default:
+		f.fail(c, l, a)
+	}
+}
+
+// fail answers with the computation's error, or the stale value, and sees to it
+// that nobody tries again before the back-off is over. A value that stands there
+// stays. Errors of contexts are nobody else's.
+func (f *flight) fail(c *computation, l lease, a answer) {
+	e := f.e
+	if c.result == ResultTimeout {
+		a.err = fmt.Errorf("%w: %w", ErrComputeTimeout, c.err)
+	}
+	own := c.result == ResultTimeout || c.result == ResultCancelled || contextual(c.err)
+	switch {
+	case own, !f.usable && e.o.Backoff == 0:
+		f.giveUp(f.failure(a), l, 0)
+	case f.usable:
+		f.giveUp(f.failure(a), l, e.o.StaleBackoff)
+	default:
+		f.publish(c, a, entry.Sealed{Publisher: l.token, Kind: entry.Error}, append(entry.Begin(nil), errorText(c.err)...), e.o.Backoff)
+	}
+}
+
+// contextual reports whether an error tells of a context and not of the thing
+// asked for: others may have better luck at once.
+func contextual(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+const maxErrorText = 1 << 10
+
+// errorText is what other nodes get to know of an error; no stack.
+func errorText(err error) string {
+	text := err.Error()
+	if p, ok := errors.AsType[*PanicError](err); ok {
+		text = p.brief()
+	}
+	return text[:min(len(text), maxErrorText)]
+}
+
+func (f *flight) unstorable(err error) {
+	if err != nil {
+		f.e.event(Event{Kind: EventVoided, Err: err})
+		f.e.say(EventVoided, "value can not be stored", err)
+	}
+}
+
+func (f *flight) hadStale() bool {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	return f.stale != nil
+}
+
+// failure returns the stale value in place of a, if there is one.
+func (f *flight) failure(a answer) answer {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	if f.stale == nil {
+		return a
+	}
+	return *f.stale
+}
+
+// publish stores the entry b and answers: those who came before the computation
+// in any case, those who came before this publish if it was accepted.
+func (f *flight) publish(c *computation, a answer, s entry.Sealed, b []byte, ttl time.Duration) {
+	e := f.e
+	life := e.seal(b, f.key, s, ttl)
+	mid := f.takeLate()
+	send := func(ctx context.Context) (bool, error) { return e.store.Publish(ctx, f.full, b, life, false) }
+	ctx := context.WithoutCancel(c.ctx)
+	stored, err := budgeted(e, ctx, OpPublish, send, nil)
+	if err != nil { // unknown: ask again before giving up, the step knows its own earlier success
+		stored, err = budgeted(e, ctx, OpPublish, send, nil)
+	}
+	if err != nil {
+		f.abandon(lease{token: s.Publisher}, 0)
+	} else if !stored {
+		e.event(Event{Kind: EventVoided})
+	}
+	a.Stored = stored && ttl > 0
+	if a.Stored && s.Kind != entry.Error {
+		a.TTL = ttl
+	}
+	f.conclude(a, mid, stored)
+}
+
+// giveUp abandons the lease and answers: those who came during the computation
+// only if the lease still stood.
+func (f *flight) giveUp(a answer, l lease, backoff time.Duration) {
+	mid := f.takeLate()
+	f.conclude(a, mid, f.abandon(l, backoff))
+}
+
+// takeLate seals the flight: its late callers depend on the command that is sent
+// next, and who comes from now on is late for that one.
+func (f *flight) takeLate() []*group {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	mid := f.late
+	f.late = nil
+	return mid
+}
+
+// conclude answers those who are covered, and mid if the command was accepted.
+// Who wants a value computed after his call is not answered by this one.
+func (f *flight) conclude(a answer, mid []*group, accepted bool) {
+	f.s.mu.Lock()
+	var again []*group
+	for _, g := range mid {
+		if accepted && !g.call.refresh {
+			f.cover = append(f.cover, g)
+		} else {
+			again = append(again, g)
+		}
+	}
+	f.late = append(again, f.late...)
+	f.s.mu.Unlock()
+	f.settle(a)
+}
+
+// unleased computes without the rest of the cluster: the store failed, or the
+// caller did not want to wait. Nothing is stored.
+func (f *flight) unleased(ctx context.Context, why error) {
+	e := f.e
+	wait, stop := context.WithTimeout(ctx, e.o.OperationTimeout)
+	err := e.unleased.Acquire(wait, 1)
+	stop()
+	if err != nil {
+		if ctx.Err() == nil {
+			f.settle(f.failure(answer{err: ErrOverloaded}))
+		}
+		return
+	}
+	defer e.unleased.Release(1)
+	f.takeIn()
+	g := f.leader()
+	e.event(Event{Kind: EventUnleased, Err: why})
+	c := e.start(g.ctx, f.full, f.key, g.comp, g.call.ttl)
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		c.cancel(context.Cause(ctx))
+		f.over(ctx)
+		<-c.done
+		return
+	case <-c.ctx.Done():
+		if !c.ended() {
+			f.timedOut(c)
+			<-c.done
+			return
+		}
+	}
+	f.settle(f.unleasedAnswer(c))
+}
+
+func (f *flight) unleasedAnswer(c *computation) answer {
+	a := answer{Outcome: Outcome{Status: StatusMiss, Cost: c.cost}, err: c.err}
+	switch c.result {
+	case ResultValue:
+		a.made = &made{value: c.value}
+		if c.encErr == nil {
+			a.payload = c.encoded[entry.Overhead:]
+		}
+	case ResultNotFound:
+		a.NotFound, a.err = true, &notFoundError{same: f.e.o.NotFound, cause: c.err}
+	default:
+		return f.failure(a)
+	}
+	return a
+}
+
+// bypass computes for one caller alone.
+func (e *engine) bypass(ctx context.Context, full, key string, comp computer) answer {
+	if err := e.enter(full); err != nil {
+		return answer{err: err}
+	}
+	defer e.wg.Done()
+	c := e.start(ctx, full, key, comp, 0)
+	a := answer{Outcome: Outcome{Status: StatusBypass}}
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		c.cancel(context.Cause(ctx))
+		a.err = ctx.Err()
+		return a
+	case <-e.ctx.Done():
+		c.cancel(ErrClosed)
+		a.err = ErrClosed
+		return a
+	case <-c.ctx.Done():
+		if !c.ended() {
+			a.err = ErrComputeTimeout
+			return a
+		}
+	}
+	a.Cost, a.err, a.NotFound = c.cost, c.err, c.result == ResultNotFound
+	switch c.result {
+	case ResultValue:
+		a.made = &made{value: c.value}
+	case ResultNotFound:
+		a.err = &notFoundError{same: e.o.NotFound, cause: c.err}
+	}
+	return a
+}

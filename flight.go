@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package leash
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/leashcache/leash/internal/entry"
+)
+
+// A flight is what this process does about one key: it reads, asks for the
+// lease, computes or waits, and answers its callers, round after round until
+// none is left. Its goroutine is the only one that talks to the store about the
+// key on their behalf.
+//
+// Which callers a reply may answer is the heart of it. A reply tells how things
+// stood at some moment after its command was sent, so it may answer those who
+// had called before: they are covered. Who calls later may have seen a delete
+// return in between, and is late: the next command covers him. So a caller is
+// never answered by what was read, published or put into a message before he
+// called.
+//
+//	read      covers those before it was sent       a hit answers them
+//	lease     covers those before it was sent       a value found, and the message
+//	                                                that the lease's holder sends
+//	compute   covers those before it began          its value, stored or not
+//	publish   covers those before it was sent       its value, if it was stored
+//
+// The first read is made by the first caller himself: a hit starts no flight's
+// goroutine.
+type flight struct {
+	e    *engine
+	key  string
+	full string
+	s    *shard
+
+	// Guarded by s.mu.
+	cover  []*group
+	late   []*group
+	refs   int // callers in cover and late, and those of mid
+	cancel context.CancelCauseFunc
+	stale  *answer // for those in cover, if computing fails or takes too long
+	usable bool    // a value stands there that a failure must not replace
+	kept   bool    // a computation runs that finishes without callers
+
+	background bool // a refresh: has no callers and is in no map
+	first      group
+	coverOne   [1]*group
+}
+
+// group is callers who came at the same stage.
+type group struct {
+	f    *flight
+	ctx  context.Context // of the first of them, for its values
+	comp computer        // of the first of them
+	call call
+	n    int
+	done chan struct{} // closed when a is there
+	a    *answer
+}
+
+var errAbandoned = errors.New("leash: all callers have left")
+
+// get answers one call.
+func (e *engine) get(ctx context.Context, key string, comp computer, c call) answer {
+	a := e.answerCall(ctx, key, comp, c)
+	e.event(Event{Kind: a.kind()})
+	return a
+}
+
+func (e *engine) answerCall(ctx context.Context, key string, comp computer, c call) answer {
+	if err := e.check(ctx, key); err != nil {
+		return answer{err: err}
+	}
+	full := e.prefix + key
+	if p := computationOf(ctx); p != nil && p.within(e.store, full) {
+		return answer{err: fmt.Errorf("%w: %q", ErrRecursive, key)}
+	}
+	if c.bypass {
+		return e.bypass(ctx, full, key, comp)
+	}
+	f, g, err := e.join(ctx, full, key, comp, c)
+	if err != nil {
+		return answer{err: err}
+	}
+	if g != nil {
+		return f.await(ctx, g, true)
+	}
+	return f.lead(ctx)
+}
+
+// join returns the flight of a key and the caller's group in it, or a new flight
+// and no group: then the caller leads it, and is counted.
+func (e *engine) join(ctx context.Context, full, key string, comp computer, c call) (*flight, *group, error) {
+	s := e.shard(full)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, nil, ErrClosed
+	}
+	if f := s.flights[full]; f != nil {
+		return f, f.join(ctx, comp, c), nil
+	}
+	f := &flight{e: e, key: key, full: full, s: s, refs: 1}
+	f.first = group{f: f, ctx: ctx, comp: comp, call: c, n: 1}
+	f.coverOne[0] = &f.first
+	f.cover = f.coverOne[:]
+	s.flights[full] = f
+	e.wg.Add(1)
+	return f, nil, nil
+}
+
+// join adds a caller to the late ones; s.mu is held.
+func (f *flight) join(ctx context.Context, comp computer, c call) *group {
+	f.refs++
+	if n := len(f.late); n > 0 && f.late[n-1].call.refresh == c.refresh {
+		f.late[n-1].n++
+		return f.late[n-1]
+	}
+	g := &group{f: f, ctx: ctx, comp: comp, call: c, n: 1, done: make(chan struct{})}
+	f.late = append(f.late, g)
+	return g
+}
+
+// lead makes the first read on the first caller's own goroutine.
+func (f *flight) lead(ctx context.Context) answer {
+	e := f.e
+	defer e.wg.Done()
+	b, err := e.read(ctx, f.full)
+	if err != nil && ctx.Err() != nil {
+		f.leave(&f.first)
+		f.goOn(nil)
+		return answer{err: ctx.Err()}
+	}
+	if err == nil {
+		v := e.judge(b.entry, f.key, entry.Token{})
+		if a, ok := e.atOnce(&v, &f.first); ok {
+			e.refreshIfDue(f, &f.first, &v, b.entry)
+			f.leave(&f.first)
+			f.goOn(nil)
+			a.pooled = b
+			return a
+		}
+		e.countUndecodable(&v)
+	}
+	f.first.done = make(chan struct{})
+	f.goOn(&reading{b, err})
+	return f.await(ctx, &f.first, false)
+}
+
+// reading is a read that has been made and did not answer everybody.
+type reading struct {
+	b   *buffer
+	err error
+}
+
+// atOnce returns the answer to g that needs no lease, if v is one.
+func (e *engine) atOnce(v *verdict, g *group) (answer, bool) {
+	if !g.call.refresh {
+		switch {
+		case v.state == fresh:
+			return e.answer(v, StatusHit), true
+		case v.state == updating:
+			return e.answer(v, StatusUpdating), true
+		case v.state == stale && v.head.Backoff() && v.leased():
+			return e.answer(v, StatusStale), true
+		}
+	}
+	return answer{}, false
+}
+
+// goOn hands the flight to a goroutine of its own, if it has callers.
+func (f *flight) goOn(r *reading) {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	if f.refs == 0 {
+		f.remove()
+		return
+	}
+	f.e.spawn(func() { defer f.e.wg.Done(); f.run(r) })
+}
+
+// remove takes the flight out of the map; s.mu is held.
+func (f *flight) remove() {
+	if f.s.flights[f.full] == f {
+		delete(f.s.flights, f.full)
+	}
+}
+
+// leave takes one caller out, and reports false if the group has its answer.
+// When the last one leaves, what the flight does is cancelled, and nobody can
+// join it any more.
+func (f *flight) leave(g *group) bool {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	if g.a != nil {
+		return false
+	}
+	g.n--
+	g.f.refs--
+	if g.f.refs == 0 && g.f.cancel != nil && !g.f.kept {
+		g.f.remove()
+		g.f.cancel(errAbandoned)
+	}
+	return true
+}
+
+// await waits for the group's answer, as long as the caller wants to.
+func (f *flight) await(ctx context.Context, g *group, joined bool) answer {
+	if joined {
+		f.e.event(Event{Kind: EventCoalesced})
+	}
+	var expired <-chan time.Time
+	if d := g.call.maxWait; d > 0 {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		expired = t.C
+	}
+	select {
+	case <-g.done:
+	case <-ctx.Done():
+		if f.leave(g) {
+			return answer{err: fmt.Errorf("%w: %w", ErrBusy, ctx.Err())}
+		}
+	case <-expired:
+		a := f.staleFor(g)
+		if f.leave(g) {
+			return a
+		}
+	}
+	a := *g.a
+	a.Collapsed = joined
+	return a
+}
+
+// staleFor returns the stale value if g may have it, else ErrBusy.
+func (f *flight) staleFor(g *group) answer {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	if g.f.stale != nil && !g.call.refresh && slices.Contains(g.f.cover, g) {
+		return *g.f.stale
+	}
+	return answer{err: ErrBusy}
+}
+
+// run answers callers until none is left.
+func (f *flight) run(r *reading) {
+	ctx, cancel := context.WithCancelCause(f.e.ctx)
+	defer cancel(nil)
+	f.s.mu.Lock()
+	f.cancel = cancel
+	if f.refs == 0 && !f.background {
+		cancel(errAbandoned)
+	}
+	f.s.mu.Unlock()
+	for ctx.Err() == nil {
+		if r == nil {
+			if !f.takeIn() || f.background {
+				return
+			}
+			b, err := f.e.read(withValues{ctx, f.values()}, f.full)
+			r = &reading{b, err}
+			if err == nil {
+				f.answerAtOnce(b.entry)
+			}
+		}
+		if f.covered() {
+			f.round(ctx, r)
+		}
+		r = nil
+	}
+	f.over(ctx)
+}
+
+// over ends the flight: it was cancelled.
+func (f *flight) over(ctx context.Context) {
+	if context.Cause(ctx) == ErrClosed {
+		f.takeIn()
+		f.settle(answer{err: ErrClosed})
+	}
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	f.remove()
+}
+
+func (f *flight) answerAtOnce(b []byte) {
+	v, g := f.e.judge(b, f.key, entry.Token{}), f.leader()
+	f.settleIf(func(g *group) (answer, bool) { return f.e.atOnce(&v, g) })
+	f.e.refreshIfDue(f, g, &v, b)
+	f.e.countUndecodable(&v)
+}
+
+// takeIn covers the late callers: a command is sent next. It reports false, and
+// the flight is over, when there is nobody.
+func (f *flight) takeIn() bool {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	f.cover = append(f.cover, f.late...)
+	f.late = nil
+	if f.refs == 0 {
+		f.remove()
+		return f.background
+	}
+	return true
+}
+
+func (f *flight) covered() bool {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	return len(f.cover) > 0
+}
+
+// leader returns the group whose function and options a computation uses.
+func (f *flight) leader() *group {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	for _, g := range f.cover {
+		if g.n > 0 {
+			return g
+		}
+	}
+	return f.cover[0]
+}
+
+// values returns a context with the first caller's values.
+func (f *flight) values() context.Context { return context.WithoutCancel(f.leader().ctx) }
+
+// settle gives all covered callers one answer.
+func (f *flight) settle(a answer) {
+	f.settleIf(func(*group) (answer, bool) { return a, true })
+}
+
+// settleIf gives covered callers the answer that choose has for them, and
+// reports whether none is left.
+func (f *flight) settleIf(choose func(*group) (answer, bool)) bool {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	var rest []*group
+	for _, g := range f.cover {
+		a, ok := choose(g)
+		if !ok {
+			rest = append(rest, g)
+			continue
+		}
+		if a.made == nil && f.e.o.Share && a.err == nil {
+			a.made = &made{}
+		}
+		g.a = &a
+		f.refs -= g.n
+		if g.done != nil {
+			close(g.done)
+		}
+		if w, ok := g.comp.(interface{ answered() }); ok {
+			w.answered()
+		}
+	}
+	f.cover = rest
+	return len(rest) == 0
+}
+
+// refreshIfDue starts a background refresh of the entry that was read, unless one
+// is under way.
+func (e *engine) refreshIfDue(f *flight, g *group, v *verdict, b []byte) {
+	if g.call.refresh || v.leased() || v.state != updating && (v.state != fresh || !e.ahead(v)) {
+		return
+	}
+	s := f.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.refreshing[f.full]; ok || s.closed {
+		return
+	}
+	s.refreshing[f.full] = struct{}{}
+	n := &flight{e: e, key: f.key, full: f.full, s: s, background: true, usable: true}
+	n.first = group{f: n, ctx: g.ctx, comp: g.comp, call: g.call}
+	n.cover = []*group{&n.first}
+	head := append([]byte(nil), v.head...)
+	e.event(Event{Kind: EventRefresh})
+	e.spawn(func() {
+		defer e.wg.Done()
+		defer e.refreshed(s, f.full)
+		n.run(&reading{b: &buffer{entry: head}})
+	})
+}
+
+func (e *engine) refreshed(s *shard, full string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.refreshing, full)
+}

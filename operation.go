@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package leash
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// No client honours a context's cancellation, and some not even its deadline, so
+// every step at the store runs on a goroutine of its own that is left behind
+// when its time is over.
+
+// maxStuck is how many operations may be left behind; from then on the store
+// counts as failed at once.
+const maxStuck = 64
+
+var (
+	errTimeout = errors.New("no answer within Options.OperationTimeout")
+	errStuck   = fmt.Errorf("%d operations got no answer yet", maxStuck)
+)
+
+// opContext has the values of the caller's context, and nothing else of it: a
+// request's short deadline would close the client's connections.
+type opContext struct{ values context.Context }
+
+func (opContext) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (opContext) Done() <-chan struct{}       { return nil }
+func (opContext) Err() error                  { return nil }
+func (c *opContext) Value(key any) any        { return c.values.Value(key) }
+
+const (
+	opRuns int32 = iota
+	opEnded
+	opLeft
+)
+
+// getCall is one Get, the only operation that is made often enough to be kept
+// and used again.
+type getCall struct {
+	e     *engine
+	ctx   opContext
+	key   string
+	buf   *buffer
+	out   []byte
+	err   error
+	state atomic.Int32
+	done  chan struct{} // has room for one
+	timer *time.Timer
+	run   func()
+}
+
+func newGetCall(e *engine) *getCall {
+	c := &getCall{e: e, done: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
+	c.timer.Stop()
+	c.run = func() {
+		c.out, c.err = e.store.Get(&c.ctx, c.key, c.buf.b[:0])
+		if c.state.CompareAndSwap(opRuns, opEnded) {
+			c.done <- struct{}{}
+		} else {
+			e.stuck.Add(-1)
+		}
+		e.wg.Done()
+	}
+	return c
+}
+
+// read gets the entry under full within the operation's time. The caller is
+// counted. The buffer goes back with giveBack, or is left to the collector.
+func (e *engine) read(ctx context.Context, full string) (*buffer, error) {
+	if e.local {
+		buf := e.buffer()
+		b, err := e.store.Get(ctx, full, buf.b[:0])
+		return buf.hold(b), e.failed(OpGet, err)
+	}
+	if e.stuck.Load() >= maxStuck {
+		return nil, e.failed(OpGet, errStuck)
+	}
+	c := e.gets.Get().(*getCall)
+	c.ctx.values, c.key, c.buf = ctx, full, e.buffer()
+	c.state.Store(opRuns)
+	c.timer.Reset(e.o.OperationTimeout)
+	e.spawn(c.run)
+	var err error
+	select {
+	case <-c.done:
+		return c.end()
+	case <-c.timer.C:
+		err = e.failed(OpGet, errTimeout)
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	e.stuck.Add(1)
+	if !c.state.CompareAndSwap(opRuns, opLeft) { // it ended at this moment
+		e.stuck.Add(-1)
+		<-c.done
+		return c.end()
+	}
+	c.timer.Stop()
+	return nil, err
+}
+
+func (c *getCall) end() (*buffer, error) {
+	c.timer.Stop()
+	buf, err, e := c.buf.hold(c.out), c.err, c.e
+	c.ctx.values, c.buf, c.out, c.err = context.Background(), nil, nil, nil
+	e.gets.Put(c)
+	return buf, e.failed(OpGet, err)
+}
+
+// failed counts an operation's error and gives it the form that callers see.
+func (e *engine) failed(op Op, err error) error {
+	if err == nil {
+		return nil
+	}
+	e.event(Event{Kind: EventStoreError, Op: op, Err: err})
+	e.say(EventStoreError, "store failed: "+op.String(), err)
+	return fmt.Errorf("%w: %s: %w", ErrStore, op, err)
+}
+
+// budgeted runs one operation within its time. The caller is counted. What an
+// operation returns after its time goes to late. ctx only ends the wait.
+func budgeted[T any](e *engine, ctx context.Context, op Op, f func(context.Context) (T, error), late func(T)) (T, error) {
+	var zero T
+	if e.local {
+		v, err := f(ctx)
+		return v, e.failed(op, err)
+	}
+	if e.stuck.Load() >= maxStuck {
+		return zero, e.failed(op, errStuck)
+	}
+	type reply struct {
+		v   T
+		err error
+	}
+	ch := make(chan reply, 1)
+	var state atomic.Int32
+	e.spawn(func() {
+		defer e.wg.Done()
+		v, err := f(&opContext{ctx})
+		if state.CompareAndSwap(opRuns, opEnded) {
+			ch <- reply{v, err}
+			return
+		}
+		e.stuck.Add(-1)
+		if err == nil && late != nil {
+			late(v)
+		}
+	})
+	timer := time.NewTimer(e.o.OperationTimeout)
+	defer timer.Stop()
+	err := errTimeout
+	select {
+	case r := <-ch:
+		return r.v, e.failed(op, r.err)
+	case <-timer.C:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	e.stuck.Add(1)
+	if !state.CompareAndSwap(opRuns, opLeft) {
+		e.stuck.Add(-1)
+		r := <-ch
+		return r.v, e.failed(op, r.err)
+	}
+	return zero, e.failed(op, err)
+}
+
+// buffer is what an entry is read into, and is used again when nobody needs the
+// entry any more. Stores that need more room bring their own, which is then kept.
+type buffer struct {
+	b     []byte // room
+	entry []byte // what was read; nil when there was nothing
+}
+
+const maxBuffer = 1 << 20
+
+func (b *buffer) hold(entry []byte) *buffer {
+	b.entry = entry
+	if cap(entry) > cap(b.b) && cap(entry) <= maxBuffer {
+		b.b = entry
+	}
+	return b
+}
+
+func (e *engine) buffer() *buffer {
+	if b, _ := e.buffers.Get().(*buffer); b != nil {
+		return b
+	}
+	return &buffer{}
+}
+
+// giveBack ends the use of an answer's buffer.
+func (e *engine) giveBack(a *answer) {
+	if a.pooled != nil {
+		a.pooled.entry = nil
+		e.buffers.Put(a.pooled)
+		a.pooled = nil
+	}
+}

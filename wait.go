@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package leash
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/leashcache/leash/internal/entry"
+)
+
+const (
+	// fallback is how often a waiter looks again although it is told of changes.
+	fallback = 250 * time.Millisecond
+	// firstPoll is where polling begins when nothing tells.
+	firstPoll = 10 * time.Millisecond
+)
+
+// contest is a flight's way to the lease.
+type contest struct {
+	f      *flight
+	seen   []byte        // what stands there, as far as is known
+	steal  bool          // take the lease that seen shows
+	left   time.Duration // how long the lease that stands lasts
+	holder entry.Head    // the lease that is waited for; nil when none
+	since  time.Time     // when holder was seen first
+	began  time.Time     // of the wait
+	poll   time.Duration
+	wake   <-chan []byte
+	founds int
+	lost   []*sending // that got no answer
+}
+
+// round gets the covered callers their answer: from the store, by computing, or
+// by waiting for who computes.
+func (f *flight) round(ctx context.Context, r *reading) {
+	if r.err != nil {
+		f.unleased(ctx, r.err)
+		return
+	}
+	c := &contest{f: f, poll: firstPoll, seen: r.b.entry}
+	if !f.background {
+		v := f.e.judge(c.seen, f.key, entry.Token{})
+		f.setStale(&v)
+		if f.e.waker != nil {
+			wake, stop := f.e.waker.Watch(f.full)
+			defer stop()
+			c.wake = wake
+		}
+	}
+	defer c.waited()
+	for ctx.Err() == nil && f.takeIn() && !c.step(ctx) {
+	}
+}
+
+// step asks for the lease once, and does what the reply calls for. It reports
+// whether the round is over.
+func (c *contest) step(ctx context.Context) bool {
+	f := c.f
+	b, l, err := c.ask(ctx)
+	switch {
+	case err != nil:
+		f.unleased(ctx, err)
+		return true
+	case b == nil:
+		c.waited()
+		f.compute(ctx, l)
+		return true
+	case c.left == 0:
+		return c.found(ctx, b)
+	}
+	head, ok := entry.HeadOf(b)
+	if !ok { // a store that breaks its contract must not make a loop
+		f.unleased(ctx, entry.ErrForeign)
+		return true
+	}
+	if head.Backoff() {
+		return c.backoff(head)
+	}
+	return c.busy(ctx, head)
+}
+
+// sending is one sending of a lease command.
+type sending struct {
+	token entry.Token
+	fate  atomic.Int32 // of a lease granted after its time: adopted, or to be given up
+}
+
+const (
+	undecided int32 = iota
+	adopted
+	givenUp
+)
+
+// granted is what a sending of the lease command brought.
+type granted struct {
+	entry []byte
+	left  time.Duration
+}
+
+// ask asks for the lease, at most twice. Every sending has a token of its own, so
+// one that arrives late, even after a delete, can not bring an old lease back.
+// An earlier sending that turns out to hold the lease is adopted.
+func (c *contest) ask(ctx context.Context) ([]byte, lease, error) {
+	var err error
+	for range 2 {
+		s, sent := &sending{token: newToken()}, time.Now()
+		var g granted
+		g, err = c.send(ctx, s)
+		if err != nil {
+			c.lost = append(c.lost, s)
+			continue
+		}
+		c.left = g.left
+		if g.entry == nil {
+			return nil, c.won(s, sent.Add(c.f.e.o.Lease)), nil
+		}
+		if s := c.own(g); s != nil {
+			return nil, c.won(s, sent.Add(g.left)), nil
+		}
+		return g.entry, lease{}, nil
+	}
+	return nil, lease{}, err
+}
+
+func (c *contest) send(ctx context.Context, s *sending) (granted, error) {
+	f, e := c.f, c.f.e
+	head := entry.NewLease(s.token, e.o.Lease, time.Duration(e.cost.Load()))
+	seen, steal := c.seen, c.steal
+	return budgeted(e, withValues{ctx, f.values()}, OpLease, func(ctx context.Context) (g granted, err error) {
+		g.entry, g.left, err = e.store.Lease(ctx, f.full, head, seen, steal, e.o.Lease)
+		return g, err
+	}, func(g granted) { // too late: nobody computes under this lease
+		if g.entry == nil && s.fate.CompareAndSwap(undecided, givenUp) {
+			f.abandon(lease{token: s.token}, 0)
+		}
+	})
+}
+
+// own returns the earlier sending whose lease stands, if it may still be adopted.
+func (c *contest) own(g granted) *sending {
+	head, ok := entry.HeadOf(g.entry)
+	if !ok || g.left == 0 {
+		return nil
+	}
+	for _, s := range c.lost {
+		if s.token == head.Token() && s.fate.CompareAndSwap(undecided, adopted) {
+			return s
+		}
+	}
+	return nil
+}
+
+func (c *contest) won(s *sending, until time.Time) lease {
+	k := EventLeased
+	if c.steal && c.holder != nil {
+		k = EventTakenOver
+	}
+	c.f.e.event(Event{Kind: k})
+	return lease{token: s.token, until: until}
+}
+
+// withValues is a context with another one's values.
+type withValues struct {
+	context.Context
+	values context.Context
+}
+
+func (c withValues) Value(key any) any { return c.values.Value(key) }
+
+// maxFounds is how often the store may answer with yet another value that is of
+// no use before it counts as out of order.
+const maxFounds = 32
+
+// found looks at a value that stands there in place of the one seen.
+func (c *contest) found(ctx context.Context, b []byte) bool {
+	if c.founds++; c.founds > maxFounds {
+		c.f.unleased(ctx, errFounds)
+		return true
+	}
+	v := c.look(b)
+	c.f.e.countUndecodable(&v)
+	return c.f.settleIf(func(g *group) (answer, bool) { return c.given(&v, g) }) || c.f.background
+}
+
+var errFounds = errors.New("the store shows another value each time")
+
+// given returns what a value is to those who waited, or read it again.
+func (c *contest) given(v *verdict, g *group) (answer, bool) {
+	s := StatusHit
+	if c.holder != nil {
+		s = StatusElsewhere
+	}
+	if v.state == fresh && !g.call.refresh {
+		return c.f.e.answer(v, s), true
+	}
+	return c.f.e.atOnce(v, g)
+}
+
+// look takes b as what stands there.
+func (c *contest) look(b []byte) verdict {
+	var waited entry.Token
+	if c.holder != nil {
+		waited = c.holder.Token()
+	}
+	v := c.f.e.judge(b, c.f.key, waited)
+	c.seen, c.steal = b, false
+	c.f.setStale(&v)
+	return v
+}
+
+// setStale keeps the value for those who are covered, if it may be given when
+// computing fails.
+func (f *flight) setStale(v *verdict) {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	f.usable, f.stale = v.state != absent && v.Kind == entry.Value, nil
+	if f.usable && v.age-v.Fresh < f.e.o.StaleIfError {
+		a := f.e.answer(v, StatusStale)
+		f.stale = &a
+	}
+}
+
+// backoff answers with the stale value while nobody is to compute. Who can not
+// use that value, or asked for a new one, computes all the same.
+func (c *contest) backoff(head entry.Head) bool {
+	f := c.f
+	if f.background {
+		return true
+	}
+	over := f.settleIf(func(g *group) (answer, bool) {
+		if f.stale == nil || g.call.refresh {
+			return answer{}, false
+		}
+		return *f.stale, true
+	})
+	c.seen, c.steal = c.withLease(head), true
+	return over
+}
+
+// busy does what the options say while another node holds the lease.
+func (c *contest) busy(ctx context.Context, head entry.Head) bool {
+	f := c.f
+	if c.holder == nil {
+		f.e.event(Event{Kind: EventBusy})
+		c.began = time.Now()
+	}
+	if c.holder == nil || !entry.SameLease(c.holder, head) {
+		c.holder, c.since = head, time.Now()
+	}
+	switch {
+	case f.background:
+		return true
+	case f.e.o.OnBusy == Fail:
+		f.settle(f.failure(answer{err: ErrBusy}))
+		return true
+	case f.e.o.OnBusy == Compute:
+		f.unleased(ctx, ErrBusy)
+		return true
+	}
+	f.elsewhere()
+	// A step of the server's clock can stretch a lease without end. A holder
+	// that lives renews it at a third; the same lease for the whole of its
+	// length, by this node's own clock, belongs to nobody.
+	if time.Since(c.since) >= head.Length() {
+		c.seen, c.steal = c.withLease(head), true
+		return false
+	}
+	return c.wait(ctx)
+}
+
+// withLease returns what was seen with the lease that stands on it now.
+func (c *contest) withLease(head entry.Head) []byte {
+	if _, ok := entry.HeadOf(c.seen); ok {
+		seen := append([]byte(nil), c.seen...)
+		copy(seen, head)
+		return seen
+	}
+	return head
+}
+
+// elsewhere tells a batch that its member waits for another node.
+func (f *flight) elsewhere() {
+	if w, ok := f.leader().comp.(interface{ answered() }); ok {
+		w.answered()
+	}
+}
+
+// wait waits for a hint, for the lease to end, or for the next look.
+func (c *contest) wait(ctx context.Context) bool {
+	timer := time.NewTimer(c.pause())
+	defer timer.Stop()
+	select {
+	case b := <-c.wake:
+		if head, ok := entry.HeadOf(b); ok && head.Publisher() == c.holder.Token() {
+			return c.message(b)
+		}
+	case <-timer.C:
+	case <-ctx.Done():
+		return true
+	}
+	return false
+}
+
+// message answers with the entry that the holder sent along. It covers those who
+// were there when the lease was asked for; the lease's token was seen then.
+func (c *contest) message(b []byte) bool {
+	v := c.look(b)
+	if v.state != fresh {
+		return false
+	}
+	return c.f.settleIf(func(g *group) (answer, bool) {
+		if g.call.refresh {
+			return answer{}, false
+		}
+		return c.f.e.answer(&v, StatusElsewhere), true
+	})
+}
+
+// pause is how long to wait before the next look.
+func (c *contest) pause() time.Duration {
+	d := min(c.left, time.Until(c.since.Add(c.holder.Length()))) + jitter(firstPoll)
+	if c.wake != nil {
+		return min(d, fallback)
+	}
+	next := c.poll/2 + jitter(c.poll)
+	if gone := c.holder.Length() - c.left; c.holder.Counter() == 0 && c.holder.Expected()-gone > next {
+		return min(d, c.holder.Expected()-gone+jitter(firstPoll))
+	}
+	c.poll = min(c.poll*3/2, fallback)
+	return min(d, next)
+}
+
+func jitter(d time.Duration) time.Duration { return time.Duration(rand.Int64N(int64(d)) + 1) }
+
+// waited tells how long the wait took, if there was one.
+func (c *contest) waited() {
+	if !c.began.IsZero() {
+		c.f.e.event(Event{Kind: EventWait, Duration: time.Since(c.began)})
+		c.began = time.Time{}
+	}
+}
