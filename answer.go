@@ -17,6 +17,7 @@ import (
 type answer struct {
 	Outcome
 	err     error
+	failed  bool    // a stale value is better, for those who may have it
 	payload []byte  // to be decoded
 	made    *made   // or a value that was made in this process
 	pooled  *buffer // what payload is a part of, if one caller alone has it

@@ -210,8 +210,11 @@ func (c *computation) ended() bool {
 
 // timedOut answers everybody although the function has not returned.
 func (f *flight) timedOut(c *computation) {
+	a := answer{Outcome: Outcome{Status: StatusMiss, Cost: time.Since(c.began)}, err: ErrComputeTimeout, failed: true}
+	f.settle(a)
+	a.failed = false // who came late may have come after a delete: no stale value
 	f.takeIn()
-	f.settle(f.failure(answer{Outcome: Outcome{Status: StatusMiss, Cost: time.Since(c.began)}, err: ErrComputeTimeout}))
+	f.settle(a)
 	f.detach()
 }
 
@@ -294,7 +297,7 @@ func (f *flight) finish(c *computation, l lease) {
 	e := f.e
 	s := entry.Sealed{Publisher: l.token, Cost: c.cost}
 	a := answer{Outcome: Outcome{Status: StatusMiss, Cost: c.cost}, err: c.err}
-	if f.hadStale() {
+	if f.usable {
 		a.Status = StatusExpired
 	}
 	switch c.result {
@@ -326,15 +329,16 @@ func (f *flight) finish(c *computation, l lease) {
 // stays. Errors of contexts are nobody else's.
 func (f *flight) fail(c *computation, l lease, a answer) {
 	e := f.e
+	a.failed = true
 	if c.result == ResultTimeout {
 		a.err = fmt.Errorf("%w: %w", ErrComputeTimeout, c.err)
 	}
 	own := c.result == ResultTimeout || c.result == ResultCancelled || contextual(c.err)
 	switch {
 	case own, !f.usable && e.o.Backoff == 0:
-		f.giveUp(f.failure(a), l, 0)
+		f.giveUp(a, l, 0)
 	case f.usable:
-		f.giveUp(f.failure(a), l, e.o.StaleBackoff)
+		f.giveUp(a, l, e.o.StaleBackoff)
 	default:
 		f.publish(c, a, entry.Sealed{Publisher: l.token, Kind: entry.Error}, append(entry.Begin(nil), errorText(c.err)...), e.o.Backoff)
 	}
@@ -362,22 +366,6 @@ func (f *flight) unstorable(err error) {
 		f.e.event(Event{Kind: EventVoided, Err: err})
 		f.e.say(EventVoided, "value can not be stored", err)
 	}
-}
-
-func (f *flight) hadStale() bool {
-	f.s.mu.Lock()
-	defer f.s.mu.Unlock()
-	return f.stale != nil
-}
-
-// failure returns the stale value in place of a, if there is one.
-func (f *flight) failure(a answer) answer {
-	f.s.mu.Lock()
-	defer f.s.mu.Unlock()
-	if f.stale == nil {
-		return a
-	}
-	return *f.stale
 }
 
 // publish stores the entry b and answers: those who came before the computation
@@ -428,6 +416,7 @@ func (f *flight) conclude(a answer, mid []*group, accepted bool) {
 	var again []*group
 	for _, g := range mid {
 		if accepted && !g.call.refresh {
+			g.stale = f.stale
 			f.cover = append(f.cover, g)
 		} else {
 			again = append(again, g)
@@ -447,7 +436,7 @@ func (f *flight) unleased(ctx context.Context, why error) {
 	stop()
 	if err != nil {
 		if ctx.Err() == nil {
-			f.settle(f.failure(answer{err: ErrOverloaded}))
+			f.settle(answer{err: ErrOverloaded, failed: true})
 		}
 		return
 	}
@@ -484,7 +473,7 @@ func (f *flight) unleasedAnswer(c *computation) answer {
 	case ResultNotFound:
 		a.NotFound, a.err = true, &notFoundError{same: f.e.o.NotFound, cause: c.err}
 	default:
-		return f.failure(a)
+		a.failed = true
 	}
 	return a
 }

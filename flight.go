@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/leashcache/leash/internal/entry"
@@ -43,9 +42,11 @@ type flight struct {
 	late   []*group
 	refs   int // callers in cover and late, and those of mid
 	cancel context.CancelCauseFunc
-	stale  *answer // for those in cover, if computing fails or takes too long
+	kept   bool // a computation runs that finishes without callers
+
+	// Used by the flight's goroutine alone.
+	stale  *answer // the value that stands there, within StaleIfError
 	usable bool    // a value stands there that a failure must not replace
-	kept   bool    // a computation runs that finishes without callers
 
 	background bool // a refresh: has no callers and is in no map
 	first      group
@@ -61,6 +62,8 @@ type group struct {
 	n    int
 	done chan struct{} // closed when a is there
 	a    *answer
+
+	stale *answer // what they may have if computing fails or takes too long
 }
 
 var errAbandoned = errors.New("leash: all callers have left")
@@ -139,7 +142,7 @@ func (f *flight) lead(ctx context.Context) answer {
 	if err == nil {
 		v := e.judge(b.entry, f.key, entry.Token{})
 		if a, ok := e.atOnce(&v, &f.first); ok {
-			e.refreshIfDue(f, &f.first, &v, b.entry)
+			e.refreshIfDue(f, &f.first, &v)
 			f.leave(&f.first)
 			f.goOn(nil)
 			a.pooled = b
@@ -241,8 +244,8 @@ func (f *flight) await(ctx context.Context, g *group, joined bool) answer {
 func (f *flight) staleFor(g *group) answer {
 	f.s.mu.Lock()
 	defer f.s.mu.Unlock()
-	if g.f.stale != nil && !g.call.refresh && slices.Contains(g.f.cover, g) {
-		return *g.f.stale
+	if g.stale != nil && !g.call.refresh {
+		return *g.stale
 	}
 	return answer{err: ErrBusy}
 }
@@ -290,7 +293,7 @@ func (f *flight) over(ctx context.Context) {
 func (f *flight) answerAtOnce(b []byte) {
 	v, g := f.e.judge(b, f.key, entry.Token{}), f.leader()
 	f.settleIf(func(g *group) (answer, bool) { return f.e.atOnce(&v, g) })
-	f.e.refreshIfDue(f, g, &v, b)
+	f.e.refreshIfDue(f, g, &v)
 	f.e.countUndecodable(&v)
 }
 
@@ -329,9 +332,15 @@ func (f *flight) leader() *group {
 // values returns a context with the first caller's values.
 func (f *flight) values() context.Context { return context.WithoutCancel(f.leader().ctx) }
 
-// settle gives all covered callers one answer.
+// settle gives all covered callers one answer; the stale value in place of a
+// failure, unless they asked for a new one.
 func (f *flight) settle(a answer) {
-	f.settleIf(func(*group) (answer, bool) { return a, true })
+	f.settleIf(func(g *group) (answer, bool) {
+		if a.failed && g.stale != nil && !g.call.refresh {
+			return *g.stale, true
+		}
+		return a, true
+	})
 }
 
 // settleIf gives covered callers the answer that choose has for them, and
@@ -340,6 +349,7 @@ func (f *flight) settleIf(choose func(*group) (answer, bool)) bool {
 	f.s.mu.Lock()
 	defer f.s.mu.Unlock()
 	var rest []*group
+	shared := &made{}
 	for _, g := range f.cover {
 		a, ok := choose(g)
 		if !ok {
@@ -347,7 +357,7 @@ func (f *flight) settleIf(choose func(*group) (answer, bool)) bool {
 			continue
 		}
 		if a.made == nil && f.e.o.Share && a.err == nil {
-			a.made = &made{}
+			a.made = shared
 		}
 		g.a = &a
 		f.refs -= g.n
@@ -364,8 +374,9 @@ func (f *flight) settleIf(choose func(*group) (answer, bool)) bool {
 
 // refreshIfDue starts a background refresh of the entry that was read, unless one
 // is under way.
-func (e *engine) refreshIfDue(f *flight, g *group, v *verdict, b []byte) {
-	if g.call.refresh || v.leased() || v.state != updating && (v.state != fresh || !e.ahead(v)) {
+func (e *engine) refreshIfDue(f *flight, g *group, v *verdict) {
+	due := v.state == updating || v.state == fresh && e.ahead(v)
+	if !due || g.call.refresh || v.leased() {
 		return
 	}
 	s := f.s

@@ -106,7 +106,7 @@ func (m *many[K, V]) read() []pending {
 			v := m.e.judge(entries[i], m.names[i], entry.Token{})
 			m.e.countUndecodable(&v)
 			if a, ok := m.e.atOnce(&v, g); ok {
-				m.e.refreshIfDue(f, g, &v, entries[i])
+				m.e.refreshIfDue(f, g, &v)
 				m.e.event(Event{Kind: a.kind()})
 				m.take(i, a)
 				continue

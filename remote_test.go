@@ -4,6 +4,8 @@ package leash_test
 
 import (
 	"context"
+	"errors"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +24,59 @@ type remote struct {
 	mu     sync.Mutex
 	before func(op, key string) error // before the step is taken
 	after  func(op, key string) error // after it, before the reply
+
+	rnd   *rand.Rand // for shake
+	delay time.Duration
+	loss  float64
+}
+
+var errLost = errors.New("the reply was lost")
+
+// shake makes every way take a random time, and loses requests and replies.
+func (r *remote) shake(seed uint64, delay time.Duration, loss float64) {
+	r.rnd, r.delay, r.loss = rand.New(rand.NewPCG(seed, 3)), delay, loss
+}
+
+// way takes as long as one way over the wire does.
+func (r *remote) way(mayLose bool) error {
+	d, lost := r.wire, false
+	if r.rnd != nil {
+		r.mu.Lock()
+		d, lost = time.Duration(r.rnd.Int64N(int64(r.delay))), r.rnd.Float64() < r.loss
+		r.mu.Unlock()
+	}
+	time.Sleep(d)
+	if lost && mayLose {
+		return errLost
+	}
+	return nil
+}
+
+// Watch passes hints on late, and loses some.
+func (r *remote) Watch(key string) (<-chan []byte, func()) {
+	wake, stop := r.Store.Watch(key)
+	if r.rnd == nil {
+		return wake, stop
+	}
+	ch, done, ended := make(chan []byte, 1), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case b := <-wake:
+				if r.way(true) == nil {
+					select {
+					case <-ch:
+					default:
+					}
+					ch <- b
+				}
+			case <-done:
+				return
+			}
+		}
+	}()
+	return ch, func() { stop(); close(done); <-ended }
 }
 
 func newRemote(s *memstore.Store) *remote { return &remote{Store: s, wire: 100 * time.Microsecond} }
@@ -37,14 +92,18 @@ func (r *remote) step(op, key string, do func() error) error {
 	r.mu.Lock()
 	before, after := r.before, r.after
 	r.mu.Unlock()
-	time.Sleep(r.wire)
+	if err := r.way(true); err != nil {
+		return err
+	}
 	if before != nil {
 		if err := before(op, key); err != nil {
 			return err
 		}
 	}
 	err := do()
-	time.Sleep(r.wire)
+	if lost := r.way(true); lost != nil {
+		return lost
+	}
 	if after != nil && err == nil {
 		err = after(op, key)
 	}

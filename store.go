@@ -60,7 +60,7 @@ type Store interface {
 	// it is fresh for every call, and a store must not send one call twice.
 	// seen is the entry that the caller read and found wanting, nil for nothing.
 	//
-	// The lease is granted (left is zero and entry is nil) when
+	// The lease is granted when
 	//   - nothing stands under key, or no value and a lease that has ended,
 	//   - what stands there is foreign and still what seen is; it is replaced,
 	//   - an entry stands there that has seen's publisher (zero when seen is
@@ -69,7 +69,9 @@ type Store interface {
 	//     value stays, only the lease area is written, and the entry's life
 	//     becomes at least ttl.
 	//
-	// Otherwise nothing changes, and entry is what stands there now: the second
+	// Then left is zero, and entry is nil, or, where a value stays, the head that
+	// stands there now, with the new lease in it: it tells the caller that the
+	// value it saw was still there. Otherwise nothing changes, and entry is what stands there now: the second
 	// read of the double-checked read. If its publisher is the one seen, a lease
 	// or a back-off stands: left says for how long, more than zero and at most
 	// its length, and the head alone is enough of an entry. If not, left is zero

@@ -77,6 +77,7 @@ func (c *contest) step(ctx context.Context) bool {
 		f.unleased(ctx, entry.ErrForeign)
 		return true
 	}
+	f.valueStands(true)
 	if head.Backoff() {
 		return c.backoff(head)
 	}
@@ -101,6 +102,15 @@ type granted struct {
 	left  time.Duration
 }
 
+// to reports whether s got the lease.
+func (g granted) to(s *sending) bool {
+	if g.entry == nil || g.left > 0 {
+		return g.entry == nil
+	}
+	head, ok := entry.HeadOf(g.entry)
+	return ok && head.Token() == s.token
+}
+
 // ask asks for the lease, at most twice. Every sending has a token of its own, so
 // one that arrives late, even after a delete, can not bring an old lease back.
 // An earlier sending that turns out to hold the lease is adopted.
@@ -115,10 +125,12 @@ func (c *contest) ask(ctx context.Context) ([]byte, lease, error) {
 			continue
 		}
 		c.left = g.left
-		if g.entry == nil {
+		if g.to(s) {
+			c.f.valueStands(g.entry != nil)
 			return nil, c.won(s, sent.Add(c.f.e.o.Lease)), nil
 		}
 		if s := c.own(g); s != nil {
+			c.f.valueStands(true)
 			return nil, c.won(s, sent.Add(g.left)), nil
 		}
 		return g.entry, lease{}, nil
@@ -134,7 +146,7 @@ func (c *contest) send(ctx context.Context, s *sending) (granted, error) {
 		g.entry, g.left, err = e.store.Lease(ctx, f.full, head, seen, steal, e.o.Lease)
 		return g, err
 	}, func(g granted) { // too late: nobody computes under this lease
-		if g.entry == nil && s.fate.CompareAndSwap(undecided, givenUp) {
+		if g.to(s) && s.fate.CompareAndSwap(undecided, givenUp) {
 			f.abandon(lease{token: s.token}, 0)
 		}
 	})
@@ -215,12 +227,24 @@ func (c *contest) look(b []byte) verdict {
 // setStale keeps the value for those who are covered, if it may be given when
 // computing fails.
 func (f *flight) setStale(v *verdict) {
-	f.s.mu.Lock()
-	defer f.s.mu.Unlock()
 	f.usable, f.stale = v.state != absent && v.Kind == entry.Value, nil
-	if f.usable && v.age-v.Fresh < f.e.o.StaleIfError {
+	if f.usable && f.e.o.StaleIfError > 0 && v.age-v.Fresh < f.e.o.StaleIfError {
 		a := f.e.answer(v, StatusStale)
 		f.stale = &a
+	}
+	f.valueStands(true)
+}
+
+// valueStands tells of a reply that shows whether the value that was seen is
+// still there: those whom the reply covers may have it, or nobody.
+func (f *flight) valueStands(yes bool) {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	if !yes {
+		f.usable, f.stale = false, nil
+	}
+	for _, g := range f.cover {
+		g.stale = f.stale
 	}
 }
 
@@ -232,10 +256,10 @@ func (c *contest) backoff(head entry.Head) bool {
 		return true
 	}
 	over := f.settleIf(func(g *group) (answer, bool) {
-		if f.stale == nil || g.call.refresh {
+		if g.stale == nil || g.call.refresh {
 			return answer{}, false
 		}
-		return *f.stale, true
+		return *g.stale, true
 	})
 	c.seen, c.steal = c.withLease(head), true
 	return over
@@ -255,7 +279,7 @@ func (c *contest) busy(ctx context.Context, head entry.Head) bool {
 	case f.background:
 		return true
 	case f.e.o.OnBusy == Fail:
-		f.settle(f.failure(answer{err: ErrBusy}))
+		f.settle(answer{err: ErrBusy, failed: true})
 		return true
 	case f.e.o.OnBusy == Compute:
 		f.unleased(ctx, ErrBusy)

@@ -92,7 +92,7 @@ func (w *walker) walk(t reflect.Type, path string, addr bool) {
 	switch t.Kind() {
 	case reflect.Interface:
 		if t.NumMethod() > 0 {
-			w.refuse(path, "the type of the value in a %s is not written, so it cannot be read", t)
+			w.refuse(path, "what is in an interface (%s) is written without its type, so it cannot be read", t)
 		}
 	case reflect.Pointer:
 		w.pointer(t.Elem(), path)

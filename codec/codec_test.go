@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unsafe"
 
@@ -48,7 +49,7 @@ type raw []byte
 
 // refusedByAll are the types of which neither format brings a value back.
 func refusedByAll() []codectest.Sample {
-	three, none := ptr(3), (*int)(nil)
+	three, none := new(3), (*int)(nil)
 	return []codectest.Sample{
 		codectest.Refused("channel", struct{ C chan int }{make(chan int)}),
 		codectest.Refused("function", struct{ F func() }{func() {}}),
@@ -164,8 +165,6 @@ func (r *readsText) UnmarshalText(b []byte) error {
 	return err
 }
 
-func ptr[T any](v T) *T { return &v }
-
 func TestCheckSaysWhereAndWhy(t *testing.T) {
 	type leaf struct{ Done chan int }
 	type user struct {
@@ -176,7 +175,7 @@ func TestCheckSaysWhereAndWhy(t *testing.T) {
 	err := codec.MessagePack.Check(reflect.TypeFor[user]())
 	for _, want := range []string{
 		"codec: msgpack: codec_test.user.Peers[][].Done: a channel cannot be written",
-		"codec: msgpack: codec_test.user.Err: the type of the value in a error is not written, so it cannot be read",
+		"codec: msgpack: codec_test.user.Err: what is in an interface (error) is written without its type, so it cannot be read",
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Check = %v\nwant it to hold %q", err, want)
@@ -343,6 +342,23 @@ func TestMessagePackBelievesNoLength(t *testing.T) {
 	}
 }
 
+// The bubble fails if decoding leaves a goroutine in it, as msgpack.Unmarshal does.
+func TestDecodingLeavesNoGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []codec.Codec{codec.MessagePack, codec.JSON} {
+			for _, v := range seeds() {
+				b, err := c.Append(nil, &v)
+				if err == nil {
+					err = c.Decode(b, new(everything))
+				}
+				if err != nil {
+					t.Errorf("%s: %v", c.Name(), err)
+				}
+			}
+		}
+	})
+}
+
 func TestMessagePackTurnsPanicsIntoErrors(t *testing.T) {
 	key := []byte("\x81\x91\x01\x01") // {[1]: 1}
 	if err := codec.MessagePack.Decode(key, new(map[any]int)); err == nil {
@@ -367,7 +383,7 @@ func TestAppendIntoRoomAllocatesLittle(t *testing.T) {
 	for c, most := range map[codec.Codec]float64{codec.MessagePack: 2, codec.JSON: 2, codec.Bytes: 1} {
 		var v any = u
 		if c == codec.Bytes {
-			v = ptr("text")
+			v = new("text")
 		}
 		got := testing.AllocsPerRun(200, func() { _, _ = c.Append(dst, v) })
 		if got > most && !raceEnabled {

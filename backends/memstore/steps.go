@@ -57,7 +57,7 @@ func (sh *shard) leaseEntry(it *item, h, l entry.Head, seen []byte, steal bool, 
 	}
 	until := later(now, ttl)
 	sh.write(it, until, func(h entry.Head, end int64) { h.SetLease(l, until, end) })
-	return nil, 0, nil
+	return clone(it.data[:entry.HeadSize]), 0, nil
 }
 
 // Publish replaces what stands under key by entry if entry's publisher holds the

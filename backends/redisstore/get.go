@@ -12,25 +12,33 @@ import (
 
 // Get reads the entry with one GET, which go-redis may send to a replica, and
 // never from go-redis's own client side cache: that is told of a delete too late.
+//
+// A RawWriteToCmd because it needs no memory beside buf: measured against
+// rdb.Get(...).Bytes() a hit of 64 KiB takes about half the time, on a client and
+// on an AutoPipeline, and one of 1 KiB the same.
 func (s *Store) Get(ctx context.Context, key string, buf []byte) ([]byte, error) {
 	if s.bad != nil {
 		return nil, s.bad
 	}
-	if !s.batches {
-		r := &reply{buf: buf}
-		cmd := redis.NewRawWriteToCmd(ctx, r, "get", key)
-		_ = s.rdb.Process(ctx, cmd) // the same error is in cmd
-		if b, ok := r.entry(cmd.Err()); ok {
-			return b, nil
-		}
-		// A lost connection, a redirection, a refusal: go-redis neither sends
-		// that command again nor looks into its reply.
-		if ended(ctx) {
-			return nil, failed("get", context.Cause(ctx))
-		}
+	r := &getReply{reply: reply{buf: buf}, words: [2]any{"get", key}}
+	cmd := redis.NewRawWriteToCmd(ctx, &r.reply, r.words[:]...)
+	_ = s.rdb.Process(ctx, cmd) // the same error is in cmd
+	if b, ok := r.entry(cmd.Err()); ok {
+		return b, nil
 	}
-	b, err := s.entryOf(ctx, key, s.rdb.Get(ctx, key), buf)
+	// A lost connection, a redirection, a refusal: go-redis neither sends that
+	// command again nor looks into its reply. A GET it does understand.
+	if ended(ctx) {
+		return nil, failed("get", context.Cause(ctx))
+	}
+	b, err := s.entryOf(ctx, key, s.rdb.Get(ctx, key))
 	return b, failed("get", err)
+}
+
+// getReply keeps together what one hit allocates.
+type getReply struct {
+	reply
+	words [2]any
 }
 
 // GetMany reads all keys in one pipeline; on a cluster in one per node.
@@ -73,7 +81,7 @@ func (s *Store) getRest(ctx context.Context, keys []string, entries [][]byte, re
 	})
 	for n, i := range rest {
 		var err error
-		if entries[i], err = s.entryOf(ctx, keys[i], cmds[n], nil); err != nil {
+		if entries[i], err = s.entryOf(ctx, keys[i], cmds[n]); err != nil {
 			return err
 		}
 	}
@@ -82,14 +90,11 @@ func (s *Store) getRest(ctx context.Context, keys []string, entries [][]byte, re
 
 // entryOf is what a GET found: nil for nothing, and a name for a key that holds
 // something else than a string.
-func (s *Store) entryOf(ctx context.Context, key string, cmd *redis.StringCmd, buf []byte) ([]byte, error) {
+func (s *Store) entryOf(ctx context.Context, key string, cmd *redis.StringCmd) ([]byte, error) {
 	v, err := cmd.Result()
 	switch {
 	case err == nil:
-		if v == "" {
-			return []byte{}, nil // not nil: that would be nothing
-		}
-		return append(buf[:0], v...), nil // a copy: go-redis's client side cache may keep v
+		return []byte(v), nil // a copy: go-redis's client side cache may keep v
 	case errors.Is(err, redis.Nil):
 		return nil, nil
 	case redis.HasErrorPrefix(err, "WRONGTYPE"):

@@ -38,6 +38,7 @@ type listener struct {
 	log     *slog.Logger
 	id      string
 	watches watches
+	idle    time.Duration // idleAfter, but for tests
 
 	ctx    context.Context // ends with close
 	cancel context.CancelFunc
@@ -62,7 +63,7 @@ func newListener(rdb redis.UniversalClient, log *slog.Logger) *listener {
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // does not fail since Go 1.24
 	l := &listener{
-		rdb: rdb, log: log, id: hex.EncodeToString(id[:]),
+		rdb: rdb, log: log, id: hex.EncodeToString(id[:]), idle: idleAfter,
 		watches:  watches{byKey: map[string][]*watch{}},
 		channels: map[string]*subscription{},
 		blocked:  map[string]time.Time{},

@@ -12,54 +12,92 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// receiver is what run keeps for itself.
-type receiver struct {
-	pinged  bool      // and nothing heard since
-	failing time.Time // since when there is no connection; zero when there is
-}
-
 // run receives until nobody has watched for a while, nothing can be subscribed
 // to, or the Store is closed.
 func (l *listener) run(done chan struct{}) {
 	defer close(done)
-	var r receiver
+	pinged := false       // and nothing heard since
+	var failing time.Time // since when no channel is up; zero when one is
 	for !l.finished() {
-		l.mu.Lock()
-		pubsub := l.pubsub
-		l.mu.Unlock()
+		pubsub := l.current()
 		message, err := receive(l.ctx, pubsub)
-		var netErr net.Error
 		switch {
 		case err == nil:
-			r = receiver{}
+			pinged = false
 			l.heard(message)
 		case refused(err):
-			r.pinged = false // an answer, after all
+			pinged = false // an answer, after all
 			l.drop(pubsub, err)
-		case errors.As(err, &netErr) && netErr.Timeout() && !r.pinged:
-			r.pinged = true
+		case timedOut(err) && !pinged:
+			pinged = true
 			_ = pubsub.Ping(l.ctx) // if this fails, so does the next receive
-		case errors.As(err, &netErr) && netErr.Timeout():
-			// The server is gone without a word; go-redis would not notice.
+		case timedOut(err), errors.Is(err, errOdd):
+			// go-redis would not notice: it writes pings and awaits no answer.
+			pinged = false
 			l.lost()
 			l.redial(pubsub)
-			r.pinged = false
-			l.pause(&r, err)
-		default:
+		default: // go-redis has dialled again
+			pinged = false
 			l.lost()
-			l.pause(&r, err)
 		}
+		failing = l.failing(failing, err)
 	}
 }
+
+var errOdd = errors.New("odd message")
 
 // receive turns what go-redis makes of an odd reply, a panic, into an error.
 func receive(ctx context.Context, pubsub *redis.PubSub) (message any, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("odd message: %v", r)
+			err = fmt.Errorf("%w: %v", errOdd, r)
 		}
 	}()
 	return pubsub.ReceiveTimeout(ctx, pingEvery)
+}
+
+func timedOut(err error) bool {
+	var netErr net.Error
+	return errors.As(err, &netErr) && netErr.Timeout()
+}
+
+// failing says since when no channel is up. It waits a little before the next
+// attempt, except for the first, and gives up when that has lasted too long.
+func (l *listener) failing(since time.Time, err error) time.Time {
+	switch {
+	case err == nil || l.anyUp():
+		return time.Time{}
+	case since.IsZero():
+		return time.Now()
+	case time.Since(since) > failedAfter:
+		l.giveUp(func(*subscription) bool { return true }, err)
+		return since
+	}
+	timeout := time.NewTimer(redialAfter)
+	defer timeout.Stop()
+	select {
+	case <-timeout.C:
+	case <-l.ctx.Done():
+	}
+	return since
+}
+
+func (l *listener) anyUp() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, sub := range l.channels {
+		if sub.up {
+			return true
+		}
+	}
+	return false
+}
+
+// current changes in redial and end only, which run calls.
+func (l *listener) current() *redis.PubSub {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.pubsub
 }
 
 func (l *listener) heard(message any) {
@@ -73,7 +111,9 @@ func (l *listener) heard(message any) {
 	}
 }
 
-// acknowledged reports whether messages may have been missed before.
+// acknowledged reports whether messages may have been missed before: if this is
+// not the first acknowledgement, there was another connection, even when go-redis
+// replaced it without telling.
 func (l *listener) acknowledged(m *redis.Subscription) (missed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -81,7 +121,7 @@ func (l *listener) acknowledged(m *redis.Subscription) (missed bool) {
 	if sub == nil || m.Kind != "subscribe" {
 		return false
 	}
-	missed = sub.lost
+	missed = sub.lost || sub.up
 	if !sub.up {
 		close(sub.acked)
 	}
@@ -114,25 +154,6 @@ func (l *listener) redial(old *redis.PubSub) {
 	}
 	pubsub := l.pubsub
 	go func() { _ = pubsub.Subscribe(l.ctx, names...) }()
-}
-
-// pause waits before the next attempt, except for the first, and gives up when
-// there was no connection for too long.
-func (l *listener) pause(r *receiver, err error) {
-	if r.failing.IsZero() {
-		r.failing = time.Now()
-		return
-	}
-	if time.Since(r.failing) > failedAfter {
-		l.giveUp(func(*subscription) bool { return true }, err)
-		return
-	}
-	timeout := time.NewTimer(redialAfter)
-	defer timeout.Stop()
-	select {
-	case <-timeout.C:
-	case <-l.ctx.Done():
-	}
 }
 
 // drop gives the channels up that the server does not let us have. go-redis must
@@ -182,7 +203,7 @@ func (l *listener) end() *redis.PubSub {
 	if !l.watches.empty() {
 		l.used = time.Now()
 	}
-	if l.ctx.Err() == nil && len(l.channels) > 0 && time.Since(l.used) < idleAfter {
+	if l.ctx.Err() == nil && len(l.channels) > 0 && time.Since(l.used) < l.idle {
 		return nil
 	}
 	for _, sub := range l.channels {

@@ -31,7 +31,6 @@ const defaultHintLimit = 4096
 type Store struct {
 	rdb       redis.UniversalClient
 	bad       error // why rdb can not be used
-	batches   bool  // rdb puts commands of many callers into one pipeline
 	log       *slog.Logger
 	hintLimit int
 	wake      *listener
@@ -57,7 +56,6 @@ func New(rdb redis.UniversalClient, options ...Options) *Store {
 		o.HintLimit = defaultHintLimit
 	}
 	s := &Store{rdb: rdb, bad: check(rdb), log: o.Logger, hintLimit: max(o.HintLimit, 0)}
-	_, s.batches = rdb.(*redis.AutoPipeliner)
 	s.wake = newListener(rdb, o.Logger)
 	return s
 }

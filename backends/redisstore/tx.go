@@ -36,7 +36,9 @@ type change struct {
 	hint   []byte   // and what
 }
 
-const txAttempts = 16
+// txAttempts is many: each failure is the success of somebody else, such as a
+// waiter that put itself on the list.
+const txAttempts = 100
 
 var errContended = errors.New("key kept changing during the transaction")
 

@@ -27,7 +27,10 @@ const (
 	// whole milliseconds, and reads its clock a little before it takes the step.
 	early = 2 * time.Millisecond
 
-	// slack is how late a machine with other things to do may be.
+	// late is how much after its time, and the store's grain, something may end.
+	late = 150 * time.Millisecond
+
+	// slack is how long cleaning up may take.
 	slack = 5 * time.Second
 
 	// expected is the duration that every lease of the suite announces.
@@ -108,20 +111,21 @@ func token(b []byte) entry.Token {
 
 // asked is one Lease and its answer.
 type asked struct {
-	token    entry.Token
-	entry    []byte
-	left     time.Duration
-	from, at time.Time // before it was sent, and after its answer
+	span
+	token entry.Token
+	entry []byte
+	left  time.Duration
 }
 
 func (a asked) granted() bool { return a.entry == nil && a.left == 0 }
 
 // try asks for a lease; for goroutines, which cannot end the test.
 func (e *env) try(s leash.Store, key string, seen []byte, steal bool, ttl time.Duration) (asked, error) {
-	a := asked{token: newToken(), from: time.Now()}
+	a := asked{token: newToken()}
 	var err error
-	a.entry, a.left, err = s.Lease(e.ctx, key, entry.NewLease(a.token, ttl, expected), seen, steal, ttl)
-	a.at = time.Now()
+	a.span = during(func() {
+		a.entry, a.left, err = s.Lease(e.ctx, key, entry.NewLease(a.token, ttl, expected), seen, steal, ttl)
+	})
 	return a, err
 }
 
@@ -190,6 +194,17 @@ func (e *env) get(s leash.Store, key string) []byte {
 		e.Fatalf("Get: %v", err)
 	}
 	return b
+}
+
+// head is the head of the entry that must stand under key.
+func (e *env) head(s leash.Store, key string) entry.Head {
+	e.Helper()
+	b := e.get(s, key)
+	h, ok := entry.HeadOf(b)
+	if !ok {
+		e.Fatalf("under the key stands %s, want an entry", show(b))
+	}
+	return h
 }
 
 // mustBe reads from s and compares everything but what belongs to the store.

@@ -68,11 +68,10 @@ var abandonRows = []row{
 			v := value(key, newToken(), "stale")
 			e.store(key, v, long)
 			a := e.take(e.s, key, v, long)
-			from := time.Now()
-			e.abandon(e.s, key, a.token, short, true)
-			e.ends("the back-off", from, short, e.free(key, v))
+			span := during(func() { e.abandon(e.s, key, a.token, short, true) })
+			e.ends("the back-off", span, short, e.free(key, v))
 			b := e.get(e.s, key)
-			if h, _ := entry.HeadOf(b); h.Backoff() || h.Token().IsZero() || !sameValue(b, v) {
+			if h, ok := entry.HeadOf(b); !ok || h.Backoff() || h.Token().IsZero() || !sameValue(b, v) {
 				e.Fatalf("under the key stands %s, want the value and a lease", show(b))
 			}
 		},
@@ -85,14 +84,14 @@ var abandonRows = []row{
 			for _, backoff := range []time.Duration{0, short / 2} {
 				var v []byte
 				var a asked
-				key, from := e.promptly(func(key string) {
+				key, span := e.promptly(func(key string) {
 					v = value(key, newToken(), "stale")
 					e.store(key, v, short)
 					a = e.ask(e.s, key, v, false, long)
 				})
 				e.mustGrant(a)
 				e.abandon(e.s, key, a.token, backoff, true)
-				e.ends("the value after an abandon", from, short, e.gone(key))
+				e.ends("the value after an abandon", span, short, e.gone(key))
 			}
 		},
 	},
@@ -103,7 +102,7 @@ var abandonRows = []row{
 		test: func(e *env) {
 			var v []byte
 			var b asked
-			key, from := e.promptly(func(key string) {
+			key, span := e.promptly(func(key string) {
 				v = value(key, newToken(), "stale")
 				e.store(key, v, short)
 				e.ask(e.s, key, v, false, long)
@@ -111,9 +110,9 @@ var abandonRows = []row{
 			})
 			e.mustGrant(b)
 			e.renew(e.other, key, b.token, 3*long, true)
-			e.outlasts("the value under a lease", from, short, e.readable(key, v))
+			e.outlasts("the value under a lease", span, short, e.readable(key, v))
 			e.abandon(e.other, key, b.token, 0, true)
-			e.ends("the value after its life", from, short, e.gone(key))
+			e.ends("the value after its life", span, short, e.gone(key))
 		},
 	},
 	{
@@ -124,11 +123,11 @@ var abandonRows = []row{
 			key := e.key("a")
 			v := value(key, newToken(), "stale")
 			e.store(key, v, long)
-			for _, backoff := range []time.Duration{0, short / 2} {
-				a := e.take(e.s, key, v, long/2)
-				e.abandon(e.s, key, a.token, backoff, true)
-			}
-			e.outlasts("the value after an abandon", time.Now(), short, e.readable(key, v))
+			a := e.take(e.s, key, v, long/2)
+			e.abandon(e.s, key, a.token, 0, true)
+			a = e.take(e.s, key, v, long/2)
+			span := during(func() { e.abandon(e.s, key, a.token, short/2, true) })
+			e.outlasts("the value after an abandon", span, short, e.readable(key, v))
 		},
 	},
 }

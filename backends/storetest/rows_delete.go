@@ -45,7 +45,9 @@ var deleteRows = []row{
 		name: "delete-only-that",
 		rule: "Delete removes what stands under its key and nothing else.",
 		test: func(e *env) {
-			key, other := e.key("a"), e.key("a2")
+			key := e.key("a")
+			other := key + "2"
+			e.keys = append(e.keys, other)
 			v := value(other, newToken(), "v")
 			e.store(key, value(key, newToken(), "w"), long)
 			e.store(other, v, 2*long)

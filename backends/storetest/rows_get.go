@@ -98,20 +98,20 @@ func testLeaseArea(e *env) {
 	key := e.key("a")
 	a := e.take(e.s, key, nil, long)
 	e.mustCarry(key, a.token, 0)
-	if h, _ := entry.HeadOf(e.get(e.other, key)); h.Until() != 0 {
+	if h := e.head(e.other, key); h.Until() != 0 {
 		e.Fatalf("until is %d in an entry that holds no value, want 0", h.Until())
 	}
 	v := value(key, a.token, "v")
 	e.publish(e.s, key, v, 2*long, false, true)
 	b := e.take(e.s, key, v, long)
 	e.mustCarry(key, b.token, 0)
-	h, _ := entry.HeadOf(e.get(e.other, key))
+	h := e.head(e.other, key)
 	if h.Until() == 0 || h.End() != 0 {
 		e.Fatalf("until is %d and end %d, want an end of the lease, and no end of a life that was not made longer", h.Until(), h.End())
 	}
 	e.abandon(e.s, key, b.token, 0, true)
 	e.take(e.s, key, v, 4*long)
-	if h, _ := entry.HeadOf(e.get(e.other, key)); h.End() == 0 {
+	if h := e.head(e.other, key); h.End() == 0 {
 		e.Fatalf("end is 0, but the lease made the entry's life longer")
 	}
 }

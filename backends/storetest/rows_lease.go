@@ -62,7 +62,7 @@ var leaseRows = []row{
 		test: func(e *env) {
 			key := e.key("a")
 			a := e.take(e.s, key, nil, short)
-			e.ends("the lease", a.from, short, e.free(key, nil))
+			e.ends("the lease", a.span, short, e.free(key, nil))
 		},
 	},
 	{
@@ -74,7 +74,7 @@ var leaseRows = []row{
 			v := value(key, newToken(), "stale")
 			e.store(key, v, long)
 			a := e.take(e.s, key, v, short)
-			e.ends("the lease", a.from, short, e.free(key, v))
+			e.ends("the lease", a.span, short, e.free(key, v))
 			if !e.readable(key, v)() {
 				e.Fatalf("the value ended with the lease: %s", show(e.get(e.s, key)))
 			}
@@ -88,7 +88,7 @@ var leaseRows = []row{
 		test: func(e *env) {
 			key := e.key("a")
 			a := e.take(e.s, key, nil, short)
-			e.ends("the lease", a.from, short, func() bool {
+			e.ends("the lease", a.span, short, func() bool {
 				// Asks for a long lease again and again, and looks by reading.
 				return e.ask(e.other, key, nil, false, long).granted() || e.get(e.s, key) == nil
 			})
@@ -101,13 +101,13 @@ var leaseRows = []row{
 		test: func(e *env) {
 			var a asked
 			var v []byte
-			key, from := e.promptly(func(key string) {
+			key, span := e.promptly(func(key string) {
 				v = value(key, newToken(), "stale")
 				e.store(key, v, short)
 				a = e.ask(e.s, key, v, false, long)
 			})
 			e.mustGrant(a)
-			e.outlasts("the value under a lease", from, short, e.readable(key, v))
+			e.outlasts("the value under a lease", span, short, e.readable(key, v))
 			e.mustCarry(key, a.token, 0)
 			e.publish(e.s, key, value(key, a.token, "new"), long, false, true)
 		},
@@ -121,7 +121,7 @@ var leaseRows = []row{
 			v := value(key, newToken(), "stale")
 			e.store(key, v, long)
 			a := e.take(e.s, key, v, short)
-			e.outlasts("the value under a lease", a.from, short, e.readable(key, v))
+			e.outlasts("the value under a lease", a.span, short, e.readable(key, v))
 		},
 	},
 	{
@@ -134,7 +134,10 @@ var leaseRows = []row{
 			e.store(key, v, long)
 			e.take(e.s, key, v, long)
 			b := body(e.get(e.s, key))
-			h, _ := entry.HeadOf(b)
+			h, ok := entry.HeadOf(b)
+			if !ok {
+				e.Fatalf("under the key stands %s, want an entry", show(b))
+			}
 			h.SetUntil(h.Until() + (2 * time.Hour).Milliseconds()) // in the store's own clock
 			e.raw(key, b)
 			a := e.take(e.other, key, v, long)

@@ -122,9 +122,8 @@ var publishRows = []row{
 					e.store(key, value(key, newToken(), "long-lived"), long)
 				}
 				v := value(key, newToken(), "short-lived")
-				from := time.Now()
-				e.store(key, v, short)
-				e.ends("the entry", from, short, func() bool { return !e.readable(key, v)() })
+				span := during(func() { e.store(key, v, short) })
+				e.ends("the entry", span, short, func() bool { return !e.readable(key, v)() })
 				e.bothSee(key, nil)
 			}
 		},
@@ -137,12 +136,11 @@ var publishRows = []row{
 			key := e.key("shorter")
 			a := e.take(e.s, key, nil, long)
 			v := value(key, a.token, "short-lived")
-			from := time.Now()
-			e.publish(e.s, key, v, short, false, true)
+			span := during(func() { e.publish(e.s, key, v, short, false, true) })
+			e.ends("the entry", span, short, func() bool { return !e.readable(key, v)() })
 
-			longer, w := e.longerThanLease()
-			e.ends("the entry", from, short, func() bool { return !e.readable(key, v)() })
-			e.outlasts("the entry", time.Now(), short, e.readable(longer, w))
+			key, v, span = e.longerThanLease()
+			e.outlasts("the entry", span, short, e.readable(key, v))
 		},
 	},
 	{
@@ -154,7 +152,7 @@ var publishRows = []row{
 			v := value(key, newToken(), "stale")
 			e.store(key, v, long)
 			a := e.take(e.s, key, v, short)
-			e.outlasts("the stale value", a.from, short, e.readable(key, v))
+			e.outlasts("the stale value", a.span, short, e.readable(key, v))
 			w := value(key, a.token, "late")
 			e.publish(e.s, key, w, long, false, true)
 			e.bothSee(key, w)
@@ -163,9 +161,9 @@ var publishRows = []row{
 }
 
 // longerThanLease publishes a value that lives longer than the lease it was made under.
-func (e *env) longerThanLease() (key string, v []byte) {
+func (e *env) longerThanLease() (key string, v []byte, s span) {
 	e.Helper()
-	key, _ = e.promptly(func(key string) {
+	key, s = e.promptly(func(key string) {
 		a := e.ask(e.s, key, nil, false, short)
 		e.mustGrant(a)
 		v = value(key, a.token, "long-lived")
@@ -177,5 +175,5 @@ func (e *env) longerThanLease() (key string, v []byte) {
 			e.Fatal("Publish reported false, want true")
 		}
 	})
-	return key, v
+	return key, v, s
 }

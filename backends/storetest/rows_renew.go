@@ -64,7 +64,7 @@ var renewRows = []row{
 		test: func(e *env) {
 			var v []byte
 			var a asked
-			key, from := e.promptly(func(key string) {
+			key, span := e.promptly(func(key string) {
 				v = value(key, newToken(), "stale")
 				e.store(key, v, short)
 				a = e.ask(e.s, key, v, false, short/2)
@@ -74,9 +74,9 @@ var renewRows = []row{
 				}
 			})
 			e.mustGrant(a)
-			e.outlasts("the value under a renewed lease", from, short, e.readable(key, v))
+			e.outlasts("the value under a renewed lease", span, short, e.readable(key, v))
 			e.abandon(e.s, key, a.token, 0, true)
-			e.ends("the value after its life", from, short, e.gone(key))
+			e.ends("the value after its life", span, short, e.gone(key))
 		},
 	},
 	{
@@ -88,9 +88,8 @@ var renewRows = []row{
 			v := value(key, newToken(), "stale")
 			e.store(key, v, long)
 			a := e.take(e.s, key, v, long)
-			from := time.Now()
-			e.renew(e.s, key, a.token, short/2, true)
-			e.outlasts("the value", from, short, e.readable(key, v))
+			span := during(func() { e.renew(e.s, key, a.token, short/2, true) })
+			e.outlasts("the value", span, short, e.readable(key, v))
 		},
 	},
 	{
@@ -104,13 +103,12 @@ var renewRows = []row{
 			e.publish(e.s, kept, v, long, false, true)
 			b := e.take(e.s, shortened, nil, long)
 			w := value(shortened, b.token, "short-lived")
-			from := time.Now()
-			e.publish(e.s, shortened, w, short, false, true)
+			span := during(func() { e.publish(e.s, shortened, w, short, false, true) })
 
 			e.renew(e.s, kept, a.token, short/2, false)
 			e.renew(e.s, shortened, b.token, long, false)
-			e.ends("the published value", from, short, e.gone(shortened))
-			e.outlasts("the published value", from, short, e.readable(kept, v))
+			e.ends("the published value", span, short, e.gone(shortened))
+			e.outlasts("the published value", span, short, e.readable(kept, v))
 		},
 	},
 }
@@ -150,23 +148,24 @@ func (e *env) strangers(step func(key string, t entry.Token)) {
 // times, while another node asks for it, and then lets it end.
 func (e *env) keepsUp(key string, seen []byte, a asked) {
 	e.Helper()
-	last, counter := a.from, uint32(0)
+	last, counter := a.span, uint32(0)
 	for time.Since(a.from) < 3*short+e.cfg.Grain {
-		sent := time.Now()
-		held, err := e.s.Renew(e.ctx, key, a.token[:], short)
+		var held bool
+		var err error
+		renewal := during(func() { held, err = e.s.Renew(e.ctx, key, a.token[:], short) })
 		if err != nil {
 			e.Fatalf("Renew: %v", err)
 		}
 		if held {
-			last, counter = sent, counter+1
+			last, counter = renewal, counter+1
 		}
 		b := e.ask(e.other, key, seen, false, short)
 		if held && !b.granted() {
 			time.Sleep(pause)
 			continue
 		}
-		if time.Since(last) < short-early {
-			e.Fatalf("%v after it was renewed for the %dth time, the lease of %v was gone (held %v, granted %v)", time.Since(last), counter, short, held, b.granted())
+		if time.Since(last.from) < short-early {
+			e.Fatalf("%v after it was renewed for the %dth time, the lease of %v was gone (held %v, granted %v)", time.Since(last.from), counter, short, held, b.granted())
 		}
 		e.Skip("this machine is too slow to renew a lease in time")
 	}

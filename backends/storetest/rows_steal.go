@@ -60,12 +60,10 @@ var stealRows = []row{
 			v := value(key, newToken(), "v")
 			e.store(key, v, long)
 			e.take(e.s, key, v, long)
-			stands := e.get(e.s, key)
-			h, _ := entry.HeadOf(stands)
+			h := e.head(e.s, key)
 			seen := value(key, newToken(), "older")
-			sh, _ := entry.HeadOf(seen)
-			sh.SetLease(h, h.Until(), h.End())
-			e.newer(e.other, key, seen, true, stands)
+			entry.Head(seen).SetLease(h, h.Until(), h.End())
+			e.newer(e.other, key, seen, true, e.get(e.s, key))
 		},
 	},
 	{

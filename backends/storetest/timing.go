@@ -13,21 +13,33 @@ import (
 // pause is the time between two looks.
 const pause = 5 * time.Millisecond
 
+// span is when a command was under way: its effect began neither before from nor
+// after at.
+type span struct{ from, at time.Time }
+
+// during runs f, which sends one command.
+func during(f func()) span {
+	from := time.Now()
+	f()
+	return span{from, time.Now()}
+}
+
 // ends looks until over reports true, which must be when ttl has passed since
-// from: not earlier, and not more than the store's grain later. from was taken
-// before the command was sent and the time is taken after over's answer, so that
-// "too early" is certain, however slow the machine is.
-func (e *env) ends(what string, from time.Time, ttl time.Duration, over func() bool) {
+// the command of s took effect: not earlier, and not more than the store's grain
+// later. Both bounds are certain, however slow the machine is: what is over was
+// over when the look came back, and what stands stood when it was sent.
+func (e *env) ends(what string, s span, ttl time.Duration, over func() bool) {
 	e.Helper()
 	for {
+		look := time.Now()
 		done := over()
-		switch d := time.Since(from); {
+		switch d := time.Since(s.from); {
 		case done && d < ttl-early:
 			e.Fatalf("%s ended after %v, which is before its %v", what, d, ttl)
 		case done:
 			return
-		case d > ttl+e.cfg.Grain+slack:
-			e.Fatalf("%s of %v still stands after %v", what, ttl, d)
+		case look.Sub(s.at) > ttl+e.cfg.Grain+late:
+			e.Fatalf("%s of %v still stands after %v", what, ttl, look.Sub(s.at))
 		}
 		time.Sleep(pause)
 	}
@@ -35,11 +47,11 @@ func (e *env) ends(what string, from time.Time, ttl time.Duration, over func() b
 
 // outlasts looks until ttl and the store's grain are safely over, and holds must
 // be true all the time.
-func (e *env) outlasts(what string, from time.Time, ttl time.Duration, holds func() bool) {
+func (e *env) outlasts(what string, s span, ttl time.Duration, holds func() bool) {
 	e.Helper()
-	for time.Since(from) < ttl+e.cfg.Grain+short/2 {
+	for time.Since(s.at) < ttl+e.cfg.Grain+late {
 		if !holds() {
-			e.Fatalf("%s was over after %v", what, time.Since(from))
+			e.Fatalf("%s was over after %v", what, time.Since(s.from))
 		}
 		time.Sleep(pause)
 	}
@@ -47,17 +59,17 @@ func (e *env) outlasts(what string, from time.Time, ttl time.Duration, holds fun
 
 // promptly repeats prepare with fresh keys until it has taken less than half of
 // short: what was to happen within that time did.
-func (e *env) promptly(prepare func(key string)) (key string, from time.Time) {
+func (e *env) promptly(prepare func(key string)) (key string, s span) {
 	e.Helper()
 	for range 20 {
-		key, from = e.key("prompt"), time.Now()
-		prepare(key)
-		if time.Since(from) < short/2 {
-			return key, from
+		key = e.key("prompt")
+		s = during(func() { prepare(key) })
+		if s.at.Sub(s.from) < short/2 {
+			return key, s
 		}
 	}
 	e.Skip("this machine is too slow for the row")
-	return "", time.Time{}
+	return "", s
 }
 
 // gone returns a function that reports whether nothing stands under key.

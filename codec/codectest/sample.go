@@ -18,7 +18,7 @@ type Sample struct {
 	value   func() any           // a T
 	pointer func() any           // a *T to a copy of it
 	fresh   func() any           // a *T to a zero value
-	compare func(copy any) error // of what a *T points to
+	compare func(back any) error // of what a *T points to
 }
 
 // Of is a value that the codec has to give back, as reflect.DeepEqual sees it.
@@ -35,8 +35,8 @@ func OfFunc[T any](name string, value T, same func(a, b T) bool) Sample {
 		value:   func() any { return value },
 		pointer: func() any { v := value; return &v },
 		fresh:   func() any { return new(T) },
-		compare: func(copy any) error {
-			if got := *copy.(*T); !same(value, got) {
+		compare: func(back any) error {
+			if got := *back.(*T); !same(value, got) {
 				return fmt.Errorf("got %#v, want %#v", got, value)
 			}
 			return nil

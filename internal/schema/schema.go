@@ -11,6 +11,7 @@ import (
 	"encoding/binary"
 	"hash"
 	"reflect"
+	"slices"
 )
 
 // What is hashed first. A change to what Fingerprint looks at needs a new
@@ -109,8 +110,8 @@ func (w *walker) met(t reflect.Type) (uint64, bool) {
 	if n, ok := w.numbers[t]; ok {
 		return n, true
 	}
-	for i := len(w.around) - 1; i >= 0; i-- {
-		if w.around[i] == t {
+	for i, outer := range slices.Backward(w.around) {
+		if outer == t {
 			return uint64(len(w.around) - i), true
 		}
 	}

@@ -91,20 +91,20 @@ func TestEveryChangeOfShapeIsSeen(t *testing.T) {
 			Price float64
 			At    netip.Addr
 		}](),
-		"pointer to it":          of[*user](),
-		"slice of it":            of[[]user](),
-		"map of it":              of[map[string]user](),
-		"map with other keys":    of[map[int]user](),
-		"array of it":            of[[2]user](),
-		"longer array":           of[[3]user](),
-		"int":                    of[int](),
-		"int64":                  of[int64](),
-		"any":                    of[any](),
-		"interface":              of[fmt.Stringer](),
-		"other interface":        of[error](),
-		"no fields":              of[struct{}](),
-		"field in a struct":      of[struct{ A struct{ B int } }](),
-		"two fields":             of[struct{ A, B int }](),
+		"pointer to it":       of[*user](),
+		"slice of it":         of[[]user](),
+		"map of it":           of[map[string]user](),
+		"map with other keys": of[map[int]user](),
+		"array of it":         of[[2]user](),
+		"longer array":        of[[3]user](),
+		"int":                 of[int](),
+		"int64":               of[int64](),
+		"any":                 of[any](),
+		"interface":           of[fmt.Stringer](),
+		"other interface":     of[error](),
+		"no fields":           of[struct{}](),
+		"field in a struct":   of[struct{ A struct{ B int } }](),
+		"two fields":          of[struct{ A, B int }](),
 		"empty struct and field": of[struct {
 			A struct{}
 			B int
@@ -199,23 +199,29 @@ func TestTypesWithMarshalersCountByName(t *testing.T) {
 	}
 }
 
-// To MessagePack a type with MarshalJSON is a struct like any other.
+// To MessagePack a type with MarshalJSON is a struct like any other, so a field
+// of it that is renamed has to be seen.
 func TestTypesWithMarshalersCountByShapeToo(t *testing.T) {
-	before := func() uint64 {
-		return Fingerprint(reflect.TypeFor[struct{ hasJSON }]())
-	}()
-	type inner struct{ B int }
-	if before == Fingerprint(reflect.TypeFor[struct{ inner }]()) {
-		t.Error("a renamed field is not seen")
-	}
-	if a, b := generic[int]{}, generic[string]{}; Fingerprint(reflect.TypeOf(a)) == Fingerprint(reflect.TypeOf(b)) {
-		t.Error("a changed field is not seen")
+	if before, after := oldReport(), newReport(); before == after {
+		t.Errorf("both are %#x", before)
 	}
 }
 
-type generic[T any] struct{ V T }
+func oldReport() uint64 {
+	type report struct {
+		hasJSON
+		Price int
+	}
+	return of[report]()
+}
 
-func (generic[T]) MarshalJSON() ([]byte, error) { return nil, nil }
+func newReport() uint64 {
+	type report struct {
+		hasJSON
+		Cost int
+	}
+	return of[report]()
+}
 
 type ladder []ladder
 
@@ -270,26 +276,20 @@ type status uint8
 // world is emptied by an update of this library.
 func TestFingerprintsNeverChange(t *testing.T) {
 	for name, tt := range map[string]struct{ got, want uint64 }{
-		"int":        {of[int](), 0},
-		"string":     {of[string](), 0},
-		"bytes":      {of[[]byte](), 0},
-		"any":        {of[any](), 0},
-		"time":       {of[time.Time](), 0},
-		"user":       {of[user](), 0},
-		"list":       {of[list](), 0},
-		"ladder":     {of[ladder](), 0},
-		"array":      {of[asArray](), 0},
-		"everything": {of[everything](), 0},
-		"explicit":   {Explicit("v3"), 0},
+		"int":        {of[int](), 0xfc07342663620103},
+		"string":     {of[string](), 0x5f7e87ddd5b1faff},
+		"bytes":      {of[[]byte](), 0x38d0928f5832969c},
+		"any":        {of[any](), 0x68e0766b679fd61a},
+		"time":       {of[time.Time](), 0x51629ff85a4d320},
+		"user":       {of[user](), 0xe515dad9dc9b5f61},
+		"list":       {of[list](), 0xad7f87fccd9b79e7},
+		"ladder":     {of[ladder](), 0x85b66e956d73260b},
+		"array":      {of[asArray](), 0x970dd9331978c37},
+		"everything": {of[everything](), 0xf4fa448f10fc2444},
+		"explicit":   {Explicit("v3"), 0xb5652a6e3b0d01e8},
 	} {
 		if tt.got != tt.want {
-			t.Errorf("%q: %#016x, want %#016x", name, tt.got, tt.want)
+			t.Errorf("%q: %#x, want %#x", name, tt.got, tt.want)
 		}
 	}
-}
-
-func TestUnexportedFieldsAreRead(t *testing.T) {
-	_ = user{note: ""}.note
-	_, _ = moved{}.a, moved{}.b
-	_, _ = asArray{}._msgpack, everything{}.hidden
 }
