@@ -13,6 +13,12 @@ import (
 	"github.com/leashcache/leash/backends/storetest"
 )
 
+var (
+	_ leash.Store      = (*memstore.Store)(nil)
+	_ leash.BatchStore = (*memstore.Store)(nil)
+	_ leash.Waker      = (*memstore.Store)(nil)
+)
+
 func newStore(*testing.T) leash.Store { return memstore.New() }
 
 // raw uses that a forced Publish stores any bytes.

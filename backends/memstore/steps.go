@@ -36,7 +36,8 @@ func (s *Store) Lease(_ context.Context, key string, lease, seen []byte, steal b
 	return sh.leaseEntry(it, h, l, seen, steal, now, ttl)
 }
 
-// leaseEntry is Lease where an entry stands.
+// leaseEntry is Lease where an entry stands. Granted on a value it returns the
+// head that stands there now; the caller knows its own lease by the token.
 func (sh *shard) leaseEntry(it *item, h, l entry.Head, seen []byte, steal bool, now int64, ttl time.Duration) ([]byte, time.Duration, error) {
 	left := leaseLeft(h, it.exp, now)
 	if !hasValue(h) && left == 0 {

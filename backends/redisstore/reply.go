@@ -28,26 +28,32 @@ const (
 	isString
 )
 
+// maxSize is more than a string in Redis can be: a server that announces such a
+// thing talks nonsense.
+const maxSize = 1 << 30
+
 var crlf = []byte("\r\n")
 
 // Write gets the line. Only a string's bytes come after it, and those through
 // ReadFrom. Errors of the server are left to the caller, who asks again in a way
 // that go-redis understands: it would not follow a redirection found here.
 func (r *reply) Write(p []byte) (int, error) {
-	if len(p) < 2 || bytes.Equal(p, crlf) {
+	if len(p) == 0 || bytes.Equal(p, crlf) {
 		return len(p), nil
 	}
-	switch {
-	case p[0] == '_', string(p) == "$-1":
+	r.kind, r.size, r.got = nothing, 0, 0
+	switch p[0] {
+	case '_':
 		r.kind = isNil
-	case p[0] == '$':
+	case '$':
 		n, err := strconv.Atoi(string(p[1:]))
-		if err != nil || n < 0 {
-			return len(p), nil
+		switch {
+		case err != nil || n > maxSize:
+		case n < 0:
+			r.kind = isNil
+		default:
+			r.kind, r.size = isString, n
 		}
-		r.size, r.kind = n, isString
-	default:
-		r.kind = nothing
 	}
 	return len(p), nil
 }

@@ -47,6 +47,21 @@ var leaseBugs = []bug{
 		}
 		return got, left
 	})},
+	{"on nothing, a value is told", "lease-nothing", after(func(b *bent, a asking, got []byte, left time.Duration) ([]byte, time.Duration) {
+		return append([]byte(nil), b.at(a.key)...), left
+	})},
+	{"on a value, nothing is told", "lease-value", after(func(_ *bent, a asking, got []byte, left time.Duration) ([]byte, time.Duration) {
+		if token(got) == token(a.lease) {
+			got = nil
+		}
+		return got, left
+	})},
+	{"what is told is the head that was", "lease-value", after(func(_ *bent, a asking, got []byte, left time.Duration) ([]byte, time.Duration) {
+		if h, ok := entry.HeadOf(got); ok && h.Token() == token(a.lease) {
+			h.SetUntil(0)
+		}
+		return got, left
+	})},
 	{"left is zero", "lease-refused", after(func(_ *bent, _ asking, got []byte, _ time.Duration) ([]byte, time.Duration) {
 		return got, 0
 	})},
@@ -102,7 +117,7 @@ var leaseBugs = []bug{
 	})},
 	{"a value dies under its lease", "lease-makes-life-longer", endOfLife},
 	{"a lease shortens the life", "lease-keeps-life", after(func(b *bent, a asking, got []byte, left time.Duration) ([]byte, time.Duration) {
-		if got == nil && a.seen != nil {
+		if token(got) == token(a.lease) {
 			time.AfterFunc(a.ttl, func() { _ = b.Store.Delete(context.Background(), a.key) })
 		}
 		return got, left

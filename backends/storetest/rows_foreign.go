@@ -40,6 +40,7 @@ var foreignRows = []row{
 					}
 				}
 				a := e.take(e.s, key, e.get(e.s, key), long)
+				e.mustTell(key, a, false)
 				e.mustCarry(key, a.token, 0)
 				if got := e.get(e.s, key); len(body(got)) != entry.HeadSize {
 					e.Fatalf("under the key stands %s, want a lease and nothing else", show(got))

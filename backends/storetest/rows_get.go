@@ -173,7 +173,7 @@ func testArguments(e *env) {
 
 	lease, seen := []byte(entry.NewLease(b, long, expected)), bytes.Clone(v)
 	done = used("Lease", lease, seen)
-	if got, left, err := e.s.Lease(e.ctx, key, lease, seen, false, long); got != nil || left != 0 || err != nil {
+	if got, left, err := e.s.Lease(e.ctx, key, lease, seen, false, long); token(got) != b || left != 0 || err != nil {
 		e.Fatalf("Lease: %s, %v, %v", show(got), left, err)
 	}
 	done()

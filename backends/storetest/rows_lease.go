@@ -16,6 +16,7 @@ var leaseRows = []row{
 			for _, seen := range [][]byte{nil, {}, []byte("foreign"), value("k", newToken(), "gone by now")} {
 				key := e.key("a")
 				a := e.take(e.s, key, seen, long)
+				e.mustTell(key, a, false)
 				e.mustCarry(key, a.token, 0)
 			}
 		},
@@ -35,12 +36,13 @@ var leaseRows = []row{
 	},
 	{
 		name: "lease-value",
-		rule: "A lease is granted on the value that was seen; the value stays, and only the lease area is written.",
+		rule: "A lease is granted on the value that was seen; the value stays, only the lease area is written, and entry is the head that stands there now.",
 		test: func(e *env) {
 			key := e.key("a")
 			v := value(key, newToken(), "stale")
 			e.store(key, v, long)
 			a := e.take(e.other, key, v, long)
+			e.mustTell(key, a, true)
 			e.mustCarry(key, a.token, 0)
 			if !e.readable(key, v)() {
 				e.Fatalf("the value is not readable under the lease: %s", show(e.get(e.other, key)))
@@ -129,11 +131,11 @@ var leaseRows = []row{
 		rule:  "An until more than an hour ahead is no lease.",
 		needs: needRaw,
 		test: func(e *env) {
-			key := e.key("a")
+			from, key := e.key("from"), e.key("a")
 			v := value(key, newToken(), "stale")
-			e.store(key, v, long)
-			e.take(e.s, key, v, long)
-			b := body(e.get(e.s, key))
+			e.store(from, v, long)
+			e.take(e.s, from, v, long)
+			b := body(e.get(e.s, from))
 			h, ok := entry.HeadOf(b)
 			if !ok {
 				e.Fatalf("under the key stands %s, want an entry", show(b))
@@ -158,6 +160,7 @@ var leaseRows = []row{
 				h.SetUntil(1) // 1970
 				e.raw(key, h)
 				a := e.take(e.s, key, seen, long)
+				e.mustTell(key, a, false)
 				e.mustCarry(key, a.token, 0)
 			}
 		},

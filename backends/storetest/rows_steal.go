@@ -13,7 +13,7 @@ var stealRows = []row{
 				seen := e.get(e.other, key)
 				e.refused(e.other, key, seen, false, a.token, long)
 				b := e.ask(e.other, key, seen, true, long)
-				e.mustGrant(b)
+				e.mustTell(key, b, v != nil)
 				e.mustCarry(key, b.token, 0)
 				if v != nil && !e.readable(key, v)() {
 					e.Fatalf("the value went with its lease: %s", show(e.get(e.s, key)))
@@ -81,7 +81,7 @@ var stealRows = []row{
 			backoff := e.get(e.other, key)
 			e.refused(e.other, key, backoff, false, entry.Token{}, long)
 			a := e.ask(e.other, key, backoff, true, long)
-			e.mustGrant(a)
+			e.mustTell(key, a, true)
 			e.mustCarry(key, a.token, 0)
 			// What was seen was a back-off, and now somebody computes.
 			e.refused(e.s, key, backoff, true, a.token, long)

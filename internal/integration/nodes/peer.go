@@ -20,8 +20,8 @@ type peer struct {
 
 	mu      sync.Mutex // guards what follows
 	next    uint64
-	waiting map[uint64]chan message          // for replies
-	serving map[uint64]context.CancelFunc    // the other side's calls
+	waiting map[uint64]chan message       // for replies
+	serving map[uint64]context.CancelFunc // the other side's calls
 	gone    bool
 }
 
@@ -141,6 +141,9 @@ func (p *peer) call(ctx context.Context, method string, in, out any) error {
 			return errGone
 		case m.Err != "":
 			return errors.New(m.Err)
+		}
+		if out == nil {
+			return nil
 		}
 		return json.Unmarshal(m.Body, out)
 	case <-ctx.Done():

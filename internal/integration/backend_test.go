@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/leashcache/leash/internal/integration/nodes"
+	"github.com/leashcache/leash/internal/integration/wire"
+	"github.com/leashcache/leash/internal/servers"
+)
+
+// backend is a way to run Redis, and a way to talk to it.
+type backend struct {
+	name    string
+	lines   []string // of the server's configuration
+	cluster bool
+	config  nodes.Config
+
+	once    sync.Once
+	failed  error
+	servers []*servers.Server
+	close   func()
+	group   *group // that all tests share which do not harm their nodes
+}
+
+const nodeCount = 4
+
+var backends = []*backend{
+	{name: "single"},
+	{name: "cluster", cluster: true},
+	{
+		name:   "noscript",
+		lines:  []string{"user ann on >pw ~* &* +@all -@scripting"},
+		config: nodes.Config{User: "ann", Password: "pw"},
+	},
+	{
+		name:   "nopubsub",
+		lines:  []string{"user ann on >pw ~* resetchannels +@all -@pubsub"},
+		config: nodes.Config{User: "ann", Password: "pw"},
+	},
+	{name: "autopipeline", config: nodes.Config{AutoPipeline: true}},
+}
+
+// onEach runs a test on every backend.
+func onEach(t *testing.T, f func(t *testing.T, b *backend)) {
+	for _, b := range backends {
+		t.Run(b.name, func(t *testing.T) {
+			b.start(t)
+			f(t, b)
+		})
+	}
+}
+
+// single returns the backend for tests that one is enough for.
+func single(t *testing.T) *backend {
+	t.Helper()
+	backends[0].start(t)
+	return backends[0]
+}
+
+func (b *backend) start(t *testing.T) {
+	t.Helper()
+	b.once.Do(func() { b.failed = b.launch() })
+	if b.failed != nil {
+		t.Fatal(b.failed)
+	}
+}
+
+func (b *backend) launch() error {
+	if b.cluster {
+		c, err := servers.StartCluster(b.lines...)
+		if err != nil {
+			return err
+		}
+		b.servers, b.close = c.Nodes(), c.Close
+	} else {
+		s, err := servers.StartRedis(b.lines...)
+		if err != nil {
+			return err
+		}
+		b.servers, b.close = []*servers.Server{s}, s.Close
+	}
+	b.config.Cluster = b.cluster
+	for _, s := range b.servers {
+		b.config.Addrs = append(b.config.Addrs, s.Addr())
+	}
+	return nil
+}
+
+func tearDown() {
+	for _, b := range backends {
+		if b.group != nil {
+			b.group.close()
+		}
+		if b.close != nil {
+			b.close()
+		}
+	}
+}
+
+// admin returns a client with all rights on the i-th server.
+func (b *backend) admin(t *testing.T, i int) *redis.Client {
+	rdb := redis.NewClient(&redis.Options{Addr: b.servers[i].Addr()})
+	t.Cleanup(func() { rdb.Close() })
+	return rdb
+}
+
+// group is some processes with a source, each behind a proxy of its own.
+type group struct {
+	nodes   []*nodes.Node
+	proxies []*wire.Proxy
+	source  *nodes.Source
+}
+
+// shared returns the nodes that tests share, warm.
+func (b *backend) shared(t *testing.T) *group {
+	t.Helper()
+	if b.group == nil {
+		g, err := b.newGroup()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.group = g
+	}
+	return b.group
+}
+
+// own returns nodes for this test alone.
+func (b *backend) own(t *testing.T) *group {
+	t.Helper()
+	g, err := b.newGroup()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(g.close)
+	return g
+}
+
+func (b *backend) newGroup() (*group, error) {
+	g := &group{source: nodes.NewSource()}
+	for i := range nodeCount {
+		p, err := wire.Start(b.config.Addrs...)
+		if err != nil {
+			g.close()
+			return nil, err
+		}
+		g.proxies = append(g.proxies, p)
+		config := b.config
+		config.Index, config.Via = i, p.Via()
+		n, err := nodes.Start(config, g.source)
+		if err != nil {
+			g.close()
+			return nil, err
+		}
+		g.nodes = append(g.nodes, n)
+	}
+	return g, nil
+}
+
+func (g *group) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	for _, n := range g.nodes {
+		if err := n.Close(ctx); err != nil {
+			fmt.Printf("node %d does not close: %v\n", n.Index, err)
+		}
+	}
+	for _, p := range g.proxies {
+		p.Close()
+	}
+}
+
+// commands is what the clients of all nodes have sent so far, by the proxies.
+func (g *group) commands() wire.Counts {
+	sum := wire.Counts{}
+	for _, p := range g.proxies {
+		sum = sum.Plus(p.Counts())
+	}
+	return sum
+}
+
+// each calls f for all nodes at the same time.
+func each[T any](t *testing.T, g *group, f func(n *nodes.Node) (T, error)) []T {
+	t.Helper()
+	results, errs := make([]T, len(g.nodes)), make([]error, len(g.nodes))
+	var wg sync.WaitGroup
+	for i, n := range g.nodes {
+		wg.Go(func() { results[i], errs[i] = f(n) })
+	}
+	wg.Wait()
+	for i, err := range errs {
+		if err != nil {
+			t.Fatalf("node %d: %v", i, err)
+		}
+	}
+	return results
+}
+
+var keys atomic.Int64
+
+// newKey returns a key that no other test uses. Numbers in a row lie on
+// different masters of a cluster.
+func newKey(what string) string { return fmt.Sprintf("%s-%d", what, keys.Add(1)) }
+
+// soon is when a herd sets out: time enough to make all of its callers.
+func soon() int64 { return time.Now().Add(100 * time.Millisecond).UnixNano() }
+
+// plain is the cache of most tests. A loaded machine must not turn into a store
+// that does not answer: the counts would be others.
+var plain = nodes.Cache{Name: "plain", TTL: time.Minute, OperationTimeout: 5 * time.Second}
+
+// patience is for what must happen, and happens at once unless something is wrong.
+const patience = 20 * time.Second
