@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// Store is what a backend implements: one entry under one key, and the steps of
-// the lease protocol on it. It is made of standard types only, so a backend need
-// not import this package. A backend is right when it passes
+// Store is what a backend implements: one entry under one key, and the steps
+// of the lease protocol on it. It is made of standard types only, so a backend
+// need not import this package. A backend is right when it passes
 // [github.com/leashcache/leash/backends/storetest].
 //
 // # An entry
 //
-// An entry is a byte string. Its first 72 bytes, the head, are all that a store
-// looks at; numbers are big endian:
+// An entry is a byte string. Its first 72 bytes, the head, are all that a
+// store looks at; numbers are big endian:
 //
 //	 0  4  magic "LSH" and the format version, 1
 //	 4 16  lease token: who may compute now; zero when nobody holds a lease
@@ -32,15 +32,16 @@ import (
 //	52 16  publisher: the token of the lease under which this value was made
 //	68  4  size of the value: how many bytes after the head belong to it
 //
-// Bytes 4 to 52 are the lease area and change in place. Everything from 52 on is
-// written once, by Publish, and a store only compares the publisher. What stands
-// behind the value (72 + size) belongs to the store; a store that keeps
-// something there may return it with the entry.
+// An entry holds a value if its publisher is not zero; without one its size is
+// zero. Bytes 4 to 52 are the lease area and change in place. Everything from
+// 52 on is written once, by Publish, and a store only compares the publisher.
+// What stands behind the value (72 + size) belongs to the store; a store that
+// keeps something there may return it with the entry.
 //
 // Anything that is shorter than a head or does not begin with the magic is
-// foreign. A store returns foreign bytes as they are; for something that it can
-// not even read (a key of another type) it returns bytes of its own choice that
-// are no entry and name what it found.
+// foreign. A store returns foreign bytes as they are; for something that it
+// can not even read (a key of another type) it returns bytes of its own choice
+// that are no entry and name what it found.
 //
 // # Every method
 //
@@ -48,54 +49,64 @@ import (
 // store to honour it. An error means that the outcome is unknown: the step may
 // have been taken, or may still be taken. Arguments are neither kept nor
 // changed. A lease never ends before ttl has passed since its command arrived,
-// on the store's own clock.
+// on the store's own clock. ttl is positive; a store may round it up to its
+// grain. The zero token is nobody's: no step is granted to it.
+//
+// Publish, Renew and Abandon compare tokens and not times: a lease that has
+// ended and that nobody took still stands for them.
 type Store interface {
-	// Get reads the entry under key, or returns nil when nothing is there. It
-	// may use buf's capacity for the result, and the result belongs to the
-	// caller. Get may read from a replica.
+	// Get reads the entry under key, or returns nil when nothing is there;
+	// what is there but empty is returned empty, not nil. It may use buf's
+	// capacity for the result, and the result belongs to the caller. Get may
+	// read from a replica.
 	Get(ctx context.Context, key string, buf []byte) (entry []byte, err error)
 
 	// Lease asks, in one atomic step on the primary, for the right to compute
 	// key. lease is the head to store, without its until and end: the token in
 	// it is fresh for every call, and a store must not send one call twice.
-	// seen is the entry that the caller read and found wanting, nil for nothing.
+	// seen is the entry that the caller read and found wanting, nil for
+	// nothing.
 	//
 	// The lease is granted when
-	//   - nothing stands under key, or no value and a lease that has ended,
+	//   - nothing stands under key, or no value and no lease that stands,
 	//   - what stands there is foreign and still what seen is; it is replaced,
 	//   - an entry stands there that has seen's publisher (zero when seen is
-	//     nil), and either no lease, or one that has ended, or steal is true and
-	//     token, counter and back-off flag of its lease are those in seen; a
-	//     value stays, only the lease area is written, and the entry's life
-	//     becomes at least ttl.
+	//     nil or foreign), and either no lease, or one that has ended, or steal
+	//     is true and token, counter and back-off flag of its lease are those
+	//     in seen; a value stays, only the lease area is written, and the
+	//     entry's life becomes at least ttl.
 	//
-	// Then left is zero, and entry is nil, or, where a value stays, the head that
-	// stands there now, with the new lease in it: it tells the caller that the
-	// value it saw was still there. Otherwise nothing changes, and entry is what stands there now: the second
-	// read of the double-checked read. If its publisher is the one seen, a lease
-	// or a back-off stands: left says for how long, more than zero and at most
-	// its length, and the head alone is enough of an entry. If not, left is zero
+	// Then left is zero, and entry is nil, or, where a value stays, the entry
+	// or its head as it stands there now, with the new lease in it: it tells
+	// the caller that the value it saw was still there. Otherwise nothing
+	// changes, and entry is what stands there now: the second read of the
+	// double-checked read. If its publisher is the one seen, a lease or a
+	// back-off stands: left says for how long, more than zero and at most its
+	// length, and the head alone is enough of an entry. If not, left is zero
 	// and entry is whole, whether a lease stands on it or not. An until more
-	// than an hour ahead is no lease.
+	// than an hour and the store's grain ahead is no lease; neither is one
+	// without a value whose entry lives longer than that.
 	Lease(ctx context.Context, key string, lease, seen []byte, steal bool, ttl time.Duration) (entry []byte, left time.Duration, err error)
 
 	// Publish replaces what stands under key by entry, to live for ttl, if the
 	// lease token there is entry's publisher. An entry whose publisher is
 	// already that token was stored by an earlier sending of this call: that
-	// is stored, too. With force it replaces whatever is there. Publish wakes
-	// who waits.
+	// is stored, too, and nothing changes. With force it replaces whatever is
+	// there. Publish wakes who waits.
 	Publish(ctx context.Context, key string, entry []byte, ttl time.Duration, force bool) (stored bool, err error)
 
 	// Renew makes the lease that carries token last ttl from now and adds one
 	// to its counter. The entry's life becomes at least ttl and is never
-	// shortened. It reports whether the lease stood.
+	// shortened where a value stands; an end that is noted stays. It reports
+	// whether the lease stood.
 	Renew(ctx context.Context, key string, token []byte, ttl time.Duration) (held bool, err error)
 
 	// Abandon gives the lease that carries token up. An entry without a value
 	// is removed. A value stays, with the life that it had before the lease,
-	// and if backoff is positive nobody is granted a lease for that long (flags
-	// bit 0, token zero) unless it steals. Abandon wakes who waits, and reports
-	// whether the lease stood.
+	// and if backoff is positive nobody is granted a lease for that long, or
+	// until the value's life ends (flags bit 0, token zero), unless it steals.
+	// A value whose former life is over is removed. Abandon wakes who waits,
+	// and reports whether the lease stood.
 	Abandon(ctx context.Context, key string, token []byte, backoff time.Duration) (held bool, err error)
 
 	// Delete removes value and lease in one step and wakes who waits. It is
@@ -118,6 +129,7 @@ type Waker interface {
 	// a change of the key is told to wake: the published entry itself, when it
 	// is small enough, or nil for "look again". wake has room for one hint; a
 	// hint that finds no room takes the older one's place. stop ends the
-	// interest and is called once.
+	// interest and is called once; wake is never closed. A hint belongs to its
+	// receiver.
 	Watch(key string) (wake <-chan []byte, stop func())
 }

@@ -29,6 +29,7 @@ import (
 func main() {
 	if config, ok := os.LookupEnv(nodeEnv); ok {
 		exit(runNode(config))
+		return
 	}
 	// The hang-up comes when a terminal is closed.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)

@@ -5,18 +5,21 @@ package redisstore
 import (
 	"bytes"
 	"encoding/binary"
+	"time"
 
 	"github.com/leashcache/leash/internal/entry"
 )
 
 // What lib.lua knows of an entry, for the transactions.
 
-func hasValue(h entry.Head) bool { return h.Size() > 0 || !h.Publisher().IsZero() }
+func hasValue(h entry.Head) bool { return !h.Publisher().IsZero() }
 
 func holds(h entry.Head, token []byte) bool {
 	t := h.Token()
 	return !t.IsZero() && bytes.Equal(t[:], token)
 }
+
+const hour = int64(entry.MaxLease / time.Millisecond)
 
 // after is an end on the server's clock, which is rounded down; so one more.
 func after(now, ttl int64) int64 { return now + ttl + 1 }
@@ -26,20 +29,17 @@ func standing(h entry.Head, c current) int64 {
 	if h.Token().IsZero() && !h.Backoff() {
 		return 0
 	}
-	hour := entry.MaxLease.Milliseconds()
 	left := h.Until() - c.now
-	switch {
-	case h.Until() == 0 && !hasValue(h):
-		if left = c.life; left < 0 {
-			left = hour
-		}
-	case h.Until() <= c.now, h.Until() > after(c.now, hour):
+	if h.Until() == 0 && !hasValue(h) && c.life >= 0 {
+		left = max(c.life, 1)
+	}
+	if h.Until() < 0 || left <= 0 || left > after(0, hour) {
 		return 0
 	}
 	if length := h.Length().Milliseconds(); length > 0 {
 		left = min(left, length)
 	}
-	return max(left, 1)
+	return left
 }
 
 // The list of waiters stands behind the value: a byte with the length, then the

@@ -19,7 +19,10 @@ import (
 // more; who comes later polls.
 const maxList = 64 << 10
 
-var errLease = errors.New("lease is not the head of an entry")
+var (
+	errLease = errors.New("lease is not the head of an entry")
+	errTTL   = errors.New("ttl is not positive")
+)
 
 // Lease takes one trip when nothing stands under key: SET NX GET takes the lease
 // or reads again, both on the primary. In all other cases a script decides.
@@ -29,6 +32,9 @@ func (s *Store) Lease(ctx context.Context, key string, lease, seen []byte, steal
 	}
 	if _, ok := entry.HeadOf(lease); !ok || len(lease) != entry.HeadSize {
 		return nil, 0, failed("lease", errLease)
+	}
+	if ttl <= 0 {
+		return nil, 0, failed("lease", errTTL)
 	}
 	a := asked(lease, seen, steal, ttl)
 	o, err := s.ask(ctx, key, seen, a)
@@ -99,7 +105,7 @@ func leaseID(h entry.Head) string {
 	return string(b) + "0"
 }
 
-// outcome is what Lease returns; the zero outcome is a lease that was granted.
+// outcome is what Lease returns; the zero outcome is a lease on no value.
 type outcome struct {
 	entry []byte
 	left  time.Duration
@@ -152,10 +158,14 @@ func (s *Store) leaseStep(ctx context.Context, key string, a ask) (outcome, erro
 
 func readOutcome(v any) (outcome, error) {
 	list, _ := v.([]any)
-	if len(list) == 1 && list[0] == int64(1) {
+	switch {
+	case len(list) == 1 && list[0] == int64(1):
 		return outcome{}, nil
-	}
-	if len(list) == 3 && list[0] == int64(0) {
+	case len(list) == 2 && list[0] == int64(1):
+		if head, ok := list[1].(string); ok {
+			return outcome{entry: []byte(head)}, nil
+		}
+	case len(list) == 3 && list[0] == int64(0):
 		left, ok1 := list[1].(int64)
 		b, ok2 := list[2].(string)
 		if ok1 && ok2 {

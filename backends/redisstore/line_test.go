@@ -153,7 +153,9 @@ func (n node) try(t *testing.T, key string, token entry.Token, seen []byte) (out
 func (n node) take(t *testing.T, key string, seen []byte) entry.Token {
 	t.Helper()
 	token := newToken()
-	if o, err := n.try(t, key, token, seen); err != nil || o.entry != nil || o.left != 0 {
+	o, err := n.try(t, key, token, seen)
+	h, _ := entry.HeadOf(o.entry) // nil, or the head that stands there now
+	if err != nil || o.left != 0 || o.entry != nil && (len(o.entry) != entry.HeadSize || h.Token() != token) {
 		t.Fatalf("no lease: %q, %v, %v", o.entry, o.left, err)
 	}
 	return token

@@ -130,9 +130,8 @@ func yes(v any, err error) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	n, ok := v.(int64)
-	if !ok {
+	if v != int64(0) && v != int64(1) {
 		return false, fmt.Errorf("odd reply of type %T", v)
 	}
-	return n == 1, nil
+	return v == int64(1), nil
 }

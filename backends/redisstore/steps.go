@@ -20,6 +20,9 @@ func (s *Store) Publish(ctx context.Context, key string, entry []byte, ttl time.
 	if s.bad != nil {
 		return false, s.bad
 	}
+	if ttl <= 0 {
+		return false, failed("publish", errTTL)
+	}
 	stored, err := yes(s.eval(ctx, sendAgain, publishScript, key, entry, millis(ttl), flag(force), s.hintLimit))
 	if errors.Is(err, errNoScript) {
 		stored, err = s.publishTx(ctx, key, entry, millis(ttl), force)
@@ -31,6 +34,9 @@ func (s *Store) Publish(ctx context.Context, key string, entry []byte, ttl time.
 func (s *Store) Renew(ctx context.Context, key string, token []byte, ttl time.Duration) (bool, error) {
 	if s.bad != nil {
 		return false, s.bad
+	}
+	if ttl <= 0 {
+		return false, failed("renew", errTTL)
 	}
 	held, err := yes(s.eval(ctx, sendAgain, renewScript, key, token, millis(ttl)))
 	if errors.Is(err, errNoScript) {

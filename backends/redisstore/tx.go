@@ -164,17 +164,17 @@ func (a ask) decide(c current) (outcome, change) {
 		o := outcome{bytes.Clone(h), time.Duration(left) * time.Millisecond}
 		return o, enlist(c, h, a.channel)
 	}
-	return outcome{}, take(c, h, a)
+	return take(c, h, a)
 }
 
-func take(c current, h entry.Head, a ask) change {
+func take(c current, h entry.Head, a ask) (outcome, change) {
 	if !hasValue(h) {
 		h.SetLease(entry.Head(a.lease), 0, 0)
-		return change{write: c.bytes, life: a.ttl}
+		return outcome{}, change{write: c.bytes, life: a.ttl}
 	}
 	end, life := longer(c, h, a.ttl)
 	h.SetLease(entry.Head(a.lease), after(c.now, a.ttl), end)
-	return change{write: c.bytes, life: life}
+	return outcome{entry: bytes.Clone(h)}, change{write: c.bytes, life: life}
 }
 
 // longer makes a life at least ttl, and says where it ended before.
@@ -252,7 +252,7 @@ func (s *Store) abandonTx(ctx context.Context, key string, token []byte, pause i
 			return todo
 		}
 		h.ClearLease()
-		if pause > 0 {
+		if pause = min(pause, hour); pause > 0 {
 			h.SetBackoff(after(c.now, pause), time.Duration(pause)*time.Millisecond)
 		}
 		todo.write = c.bytes[:min(len(c.bytes), entry.HeadSize+h.Size())]

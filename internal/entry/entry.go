@@ -24,6 +24,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"math"
 	"time"
 )
 
@@ -114,6 +115,9 @@ func (h Head) Backoff() bool { return h[offFlags]&flagBackoff != 0 }
 // Publisher is the token under which the value was made, or zero when there is none.
 func (h Head) Publisher() Token { return Token(h[offPublisher:offSize]) }
 
+// HasValue reports whether somebody published what h is the head of.
+func (h Head) HasValue() bool { return !h.Publisher().IsZero() }
+
 // Size is the length of what follows the head and belongs to the value.
 func (h Head) Size() int { return int(binary.BigEndian.Uint32(h[offSize:])) }
 
@@ -195,6 +199,15 @@ var (
 	ErrKind      = errors.New("unknown kind of entry")
 )
 
+// micros reads a duration in microseconds; what is none is negative.
+func micros(b []byte) time.Duration {
+	n := binary.BigEndian.Uint64(b)
+	if n > math.MaxInt64/uint64(time.Microsecond) {
+		return -1
+	}
+	return time.Duration(n) * time.Microsecond
+}
+
 // Parse reads the sealed part of b, which was found under key. The payload is a
 // part of b. Bytes behind the value are allowed: they are the store's.
 func Parse(b []byte, scope Scope, key string) (Sealed, error) {
@@ -203,7 +216,7 @@ func Parse(b []byte, scope Scope, key string) (Sealed, error) {
 		return Sealed{}, ErrForeign
 	}
 	size := h.Size()
-	if size == 0 && h.Publisher().IsZero() {
+	if !h.HasValue() {
 		return Sealed{}, ErrEmpty
 	}
 	if size < Overhead-HeadSize || size > len(b)-HeadSize {
@@ -219,11 +232,11 @@ func Parse(b []byte, scope Scope, key string) (Sealed, error) {
 		Fingerprint: binary.BigEndian.Uint64(b[offFingerprint:]),
 		Codec:       binary.BigEndian.Uint32(b[offCodec:]),
 		Created:     time.UnixMicro(int64(binary.BigEndian.Uint64(b[offCreated:]))),
-		Fresh:       time.Duration(binary.BigEndian.Uint64(b[offFresh:])) * time.Microsecond,
-		Cost:        time.Duration(binary.BigEndian.Uint64(b[offCost:])) * time.Microsecond,
+		Fresh:       micros(b[offFresh:]),
+		Cost:        micros(b[offCost:]),
 		Payload:     b[Overhead:],
 	}
-	if s.Kind < Value || s.Kind > Error || b[offKind+1] != 0 {
+	if s.Kind < Value || s.Kind > Error || b[offKind+1] != 0 || s.Fresh < 0 || s.Cost < 0 {
 		return Sealed{}, ErrKind
 	}
 	return s, nil
@@ -247,8 +260,19 @@ func NewScope(name, schema string) Scope {
 }
 
 func (s Scope) sum(b []byte, key string) uint32 {
-	var buf [128]byte
-	c := crc32.Update(uint32(s), castagnoli, append(append(buf[:0], key...), 0))
+	c := crc32.Update(updateString(uint32(s), key), castagnoli, zero)
 	c = crc32.Update(c, castagnoli, b[offPublisher:offSum])
 	return crc32.Update(c, castagnoli, b[Overhead:])
+}
+
+var zero = []byte{0}
+
+// updateString is crc32.Update for a string, byte by byte: what crc32 is given
+// escapes, so a copy of the key would be an allocation for every hit.
+func updateString(c uint32, s string) uint32 {
+	c = ^c
+	for i := range len(s) {
+		c = castagnoli[byte(c)^s[i]] ^ c>>8
+	}
+	return ^c
 }

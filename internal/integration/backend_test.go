@@ -27,6 +27,7 @@ type backend struct {
 	once    sync.Once
 	failed  error
 	servers []*servers.Server
+	ready   func() error // waits until a cluster is one again
 	close   func()
 	group   *group // that all tests share which do not harm their nodes
 }
@@ -80,13 +81,13 @@ func (b *backend) launch() error {
 		if err != nil {
 			return err
 		}
-		b.servers, b.close = c.Nodes(), c.Close
+		b.servers, b.ready, b.close = c.Nodes(), c.Ready, c.Close
 	} else {
 		s, err := servers.StartRedis(b.lines...)
 		if err != nil {
 			return err
 		}
-		b.servers, b.close = []*servers.Server{s}, s.Close
+		b.servers, b.ready, b.close = []*servers.Server{s}, func() error { return nil }, s.Close
 	}
 	b.config.Cluster = b.cluster
 	for _, s := range b.servers {

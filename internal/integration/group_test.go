@@ -50,3 +50,64 @@ func stalled(t *testing.T, g *group, c nodes.Cache) (longest time.Duration) {
 	}
 	return longest
 }
+
+// sent is what became of a run.
+type sent struct {
+	calls []nodes.Call
+	err   error
+}
+
+func (s sent) must(t *testing.T) []nodes.Call {
+	t.Helper()
+	if s.err != nil {
+		t.Fatal(s.err)
+	}
+	return s.calls
+}
+
+// send starts a run on one node.
+func (g *group) send(t *testing.T, r nodes.Run, node int) <-chan sent {
+	ch := make(chan sent, 1)
+	go func() {
+		calls, err := g.nodes[node].Run(t.Context(), r)
+		ch <- sent{calls, err}
+	}()
+	return ch
+}
+
+// sendAll starts a run on all nodes.
+func (g *group) sendAll(t *testing.T, r nodes.Run) []<-chan sent {
+	t.Helper()
+	r.At, r.Compute.Source = soon(), true
+	var all []<-chan sent
+	for i := range g.nodes {
+		all = append(all, g.send(t, r, i))
+	}
+	return all
+}
+
+// allBusy waits until all nodes but one have been refused a lease of the cache.
+func (g *group) allBusy(t *testing.T, c nodes.Cache, holder int) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		waiting := 0
+		for i, n := range g.nodes {
+			if i == holder {
+				continue
+			}
+			s, err := n.Stats(t.Context(), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.Events["busy"] > 0 {
+				waiting++
+			}
+		}
+		if waiting == len(g.nodes)-1 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("only %d nodes wait", waiting)
+		}
+	}
+}

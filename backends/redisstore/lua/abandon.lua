@@ -1,6 +1,6 @@
 -- Gives the lease up: without a value the entry goes, a value stays with the
 -- life it had before the lease, and a back-off may stand in the lease's place.
-local me, pause = ARGV[1], tonumber(ARGV[2])
+local me, pause = ARGV[1], math.min(tonumber(ARGV[2]), HOUR)
 local h = head()
 if not h or me == ZERO or token(h) ~= me then return 0 end
 local list = waiters(h)

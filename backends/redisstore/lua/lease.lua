@@ -1,5 +1,5 @@
 -- Grants the lease, or says what stands in its way; the rules are Store.Lease's.
--- Answers {1} or {0, milliseconds left, entry}.
+-- Answers {1}, {1, head} where a value stays, or {0, milliseconds left, entry}.
 local lease, ttl = ARGV[1], tonumber(ARGV[2])
 local seen = ARGV[3]                             -- publisher of what the caller saw
 local seen_sum, seen_type = ARGV[4], ARGV[5]     -- of something foreign, else empty
@@ -12,20 +12,16 @@ local function fresh()
 end
 
 -- Milliseconds for which the lease in h stands, zero when none does. Without a
--- value it stands as long as the entry.
+-- value it stands as long as the entry, unless somebody made that persistent.
 local function standing(h, now, life)
   if token(h) == ZERO and backoff(h) == 0 then return 0 end
-  local till, left = u64(h, 21), 0
-  if till == 0 and not has_value(h) then
-    left = life < 0 and HOUR or life
-  elseif till > now and till <= after(now, HOUR) then
-    left = till - now
-  else
-    return 0
+  local left = u64(h, 21) - now
+  if u64(h, 21) == 0 and not has_value(h) and life >= 0 then
+    left = math.max(life, 1)
   end
+  if left <= 0 or left > after(0, HOUR) then return 0 end
   local length = u32(h, 41)
-  if length > 0 and left > length then left = length end
-  return math.max(left, 1)
+  return length > 0 and math.min(left, length) or left
 end
 
 -- Writes the lease area. A life that is too short for the lease is made longer,
@@ -41,8 +37,10 @@ local function take(h, now, life)
   else
     redis.call('PEXPIRE', key, ttl)
   end
-  redis.call('SETRANGE', key, 4, lease:sub(5, 20) .. struct.pack('>I8I8', till, stop) .. lease:sub(37, 52))
-  return {1}
+  local area = lease:sub(5, 20) .. struct.pack('>I8I8', till, stop) .. lease:sub(37, 52)
+  redis.call('SETRANGE', key, 4, area)
+  if not has_value(h) then return {1} end
+  return {1, h:sub(1, 4) .. area .. h:sub(53, 72)}
 end
 
 -- Puts the caller's channel on the list of those who wait, unless it is there or

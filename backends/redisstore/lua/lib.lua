@@ -19,7 +19,7 @@ local function u32(h, at) return struct.unpack('>I4', h:sub(at, at + 3)) end
 local function backoff(h) return h:byte(49) % 2 end
 local function publisher(h) return h:sub(53, 68) end
 local function size(h) return u32(h, 69) end
-local function has_value(h) return size(h) > 0 or publisher(h) ~= ZERO end
+local function has_value(h) return publisher(h) ~= ZERO end
 
 -- The head of the entry under key, or nil for nothing, foreign bytes and other
 -- types; then the type and, of a string, its first bytes.

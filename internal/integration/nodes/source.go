@@ -5,6 +5,7 @@ package nodes
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -24,6 +25,7 @@ type Source struct {
 type Plan struct {
 	How  How
 	For  time.Duration
+	Vary time.Duration                             // and up to this much longer, at random
 	Hold func(Computation) <-chan struct{} // nil, or what a computation waits for as well
 }
 
@@ -123,7 +125,7 @@ func (s *Source) compute(ctx context.Context, q asked) (told, error) {
 	s.tell()
 	s.mu.Unlock()
 
-	timer := time.NewTimer(p.For)
+	timer := time.NewTimer(p.For + time.Duration(rand.Int64N(int64(p.Vary)+1)))
 	defer timer.Stop()
 	var err error
 	select {

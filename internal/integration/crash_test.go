@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"testing"
+	"time"
+
+	"github.com/leashcache/leash/internal/integration/nodes"
+)
+
+// mortal is a cache whose holders are killed and paused. Its name is used once,
+// so that its events tell of one herd.
+func mortal(name string) nodes.Cache {
+	c := plain
+	c.Name, c.Lease = newKey(name), time.Second
+	return c
+}
+
+// succession is by when a dead holder has a successor.
+const succession = time.Second + time.Second
+
+// holdFirst lets the first computation of a key wait for a channel, and the
+// second for another.
+func holdFirst(first, second <-chan struct{}) nodes.Plan {
+	begun := make(chan struct{}, 1)
+	return nodes.Plan{Hold: func(nodes.Computation) <-chan struct{} {
+		select {
+		case begun <- struct{}{}:
+			return first
+		default:
+			return second
+		}
+	}}
+}
+
+func closed() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+func TestKilledHolderIsSucceededOnce(t *testing.T) {
+	onEach(t, func(t *testing.T, b *backend) {
+		g := b.own(t)
+		c, key := mortal("killed"), newKey("killed")
+		g.source.Plan(key, holdFirst(nil, closed()))
+		herd := g.sendAll(t, nodes.Run{Cache: c, Key: key, Callers: 20})
+		holder := g.began(t, key, 1)[0].Node
+		g.allBusy(t, c, holder)
+		killed := time.Now()
+		g.nodes[holder].Kill()
+		var calls []nodes.Call
+		for i, ch := range herd {
+			if s := <-ch; i != holder {
+				calls = append(calls, s.must(t)...)
+			} else if s.err == nil {
+				t.Error("the killed node answered")
+			}
+		}
+		mustHave(t, key, calls)
+		mustSucceed(t, g, key, holder, killed)
+	})
+}
+
+// mustSucceed checks that one other node computed, in time.
+func mustSucceed(t *testing.T, g *group, key string, holder int, gone time.Time) {
+	t.Helper()
+	list := g.source.Computations(key)
+	if len(list) != 2 || list[1].Node == holder {
+		t.Fatalf("node %d had to be succeeded once, but: %+v", holder, list)
+	}
+	after := time.Unix(0, list[1].Began).Sub(gone)
+	t.Logf("succeeded after %v", after)
+	if after > succession {
+		t.Errorf("succeeded after %v, want at most %v", after, succession)
+	}
+}
+
+func TestPausedHolderIsSucceededAndItsValueNeverStored(t *testing.T) {
+	onEach(t, func(t *testing.T, b *backend) {
+		for name, early := range map[string]bool{
+			"zombie publishes after its successor":  false,
+			"zombie publishes before its successor": true,
+		} {
+			t.Run(name, func(t *testing.T) { pauseHolder(t, b, early) })
+		}
+	})
+}
+
+func pauseHolder(t *testing.T, b *backend, early bool) {
+	g := b.own(t)
+	c, key := mortal("paused"), newKey("paused")
+	first, second := make(chan struct{}), make(chan struct{})
+	g.source.Plan(key, holdFirst(first, second))
+	herd := g.sendAll(t, nodes.Run{Cache: c, Key: key, Callers: 20})
+	holder := g.began(t, key, 1)[0].Node
+	g.allBusy(t, c, holder)
+
+	g.source.Change(key) // tells the zombie's value from its successor's
+	paused := time.Now()
+	if err := g.nodes[holder].Pause(); err != nil {
+		t.Fatal(err)
+	}
+	g.began(t, key, 2)
+	mustSucceed(t, g, key, holder, paused)
+
+	if !early {
+		close(second)
+		g.others(t, key, herd, holder)
+	}
+	close(first)
+	if err := g.nodes[holder].Resume(); err != nil {
+		t.Fatal(err)
+	}
+	for _, call := range (<-herd[holder]).must(t) {
+		mustBeRight(t, key, call) // its own callers may have either value
+	}
+	if early {
+		close(second)
+		g.others(t, key, herd, holder)
+	}
+	for i, n := range g.nodes {
+		a, err := n.Get(t.Context(), c, key)
+		if err != nil || !a.Found || a.Row.Version != 2 {
+			t.Errorf("node %d reads %+v (%v), want the successor's value", i, a, err)
+		}
+	}
+	s, err := g.nodes[holder].Stats(t.Context(), c)
+	if err != nil || s.Events["voided"]+s.Events["lease_lost"] == 0 {
+		t.Errorf("the zombie was told nothing: %v %v", s.Events, err)
+	}
+	mustSucceed(t, g, key, holder, paused)
+}
+
+// others checks that the callers on all nodes but one have the second value.
+func (g *group) others(t *testing.T, key string, herd []<-chan sent, holder int) {
+	t.Helper()
+	for i, ch := range herd {
+		if i == holder {
+			continue
+		}
+		for _, call := range (<-ch).must(t) {
+			mustBeRight(t, key, call)
+			if call.Row.Version != 2 {
+				t.Errorf("node %d was served the zombie's value: %+v", i, call)
+			}
+		}
+	}
+}
