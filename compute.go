@@ -4,153 +4,11 @@ package leash
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"runtime/debug"
-	"sync"
 	"time"
 
 	"github.com/leashcache/leash/internal/entry"
 )
-
-// computation is one run of a user's function, on a goroutine of its own.
-type computation struct {
-	e      *engine
-	full   string
-	key    string
-	parent *computation // whose function asked for this key
-	began  time.Time
-	cancel context.CancelCauseFunc
-	ctx    context.Context
-
-	// Written by the function's goroutine before it closes done.
-	done    chan struct{}
-	value   any
-	encoded []byte // the value's entry, without its sealed part
-	err     error
-	encErr  error
-	result  Result
-	cut     bool // its context had ended before it returned
-	cost    time.Duration
-
-	mu  sync.Mutex
-	ttl time.Duration // zero: not to be stored
-}
-
-type computationKey struct{}
-
-// computationOf returns the computation that ctx belongs to.
-func computationOf(ctx context.Context) *computation {
-	c, _ := ctx.Value(computationKey{}).(*computation)
-	return c
-}
-
-// within reports whether c or what called it computes the key.
-func (c *computation) within(s Store, full string) bool {
-	for ; c != nil; c = c.parent {
-		if c.full == full && c.e.store == s {
-			return true
-		}
-	}
-	return false
-}
-
-func (c *computation) setTTL(ttl time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ttl = max(ttl, 0)
-}
-
-func (c *computation) storeFor() time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.ttl
-}
-
-// start runs comp with the values of ctx, but neither its deadline nor its
-// cancellation. The caller is counted.
-func (e *engine) start(ctx context.Context, full, key string, comp computer, ttl time.Duration) *computation {
-	c := &computation{e: e, full: full, key: key, parent: computationOf(ctx), began: time.Now(), ttl: ttl, done: make(chan struct{})}
-	ctx = context.WithValue(context.WithoutCancel(ctx), computationKey{}, c)
-	ctx, c.cancel = context.WithCancelCause(ctx)
-	stop := func() {}
-	if e.o.ComputeTimeout > 0 {
-		ctx, stop = context.WithTimeoutCause(ctx, e.o.ComputeTimeout, ErrComputeTimeout)
-	}
-	c.ctx = ctx
-	e.runningMu.Lock()
-	e.running[c] = struct{}{}
-	e.runningMu.Unlock()
-	e.spawn(func() {
-		defer e.wg.Done()
-		defer stop()
-		defer c.cancel(nil)
-		defer c.end()
-		c.run(comp)
-	})
-	return c
-}
-
-func panicError(p any) error { return &PanicError{Value: p, Stack: debug.Stack()} }
-
-// run calls the function. What the function, or the value's own way of writing
-// itself, does to the goroutine stays here.
-func (c *computation) run(comp computer) {
-	returned := false
-	defer func() {
-		if returned {
-			return
-		}
-		if p := recover(); p != nil {
-			c.err, c.result = panicError(p), ResultPanic
-		} else {
-			c.err, c.result = ErrGoexit, ResultGoexit
-		}
-	}()
-	c.value, c.err = comp.compute(c.ctx)
-	if c.err == nil {
-		c.encoded, c.encErr = c.e.encode(c.value)
-	}
-	returned = true
-	c.result, c.cut = c.classify(), c.ctx.Err() != nil
-}
-
-func (c *computation) classify() Result {
-	switch {
-	case c.err == nil:
-		return ResultValue
-	case c.e.isNotFound(c.err):
-		return ResultNotFound
-	case context.Cause(c.ctx) == ErrComputeTimeout:
-		return ResultTimeout
-	case c.ctx.Err() != nil:
-		return ResultCancelled
-	}
-	return ResultError
-}
-
-// end makes the outcome known.
-func (c *computation) end() {
-	c.cost = time.Since(c.began)
-	c.e.runningMu.Lock()
-	delete(c.e.running, c)
-	c.e.runningMu.Unlock()
-	if c.result == ResultValue {
-		c.e.learn(c.cost)
-	}
-	c.e.event(Event{Kind: EventCompute, Duration: c.cost, Result: c.result, Err: c.err})
-	close(c.done)
-}
-
-// learn keeps a moving mean of what computations take.
-func (e *engine) learn(d time.Duration) {
-	old := e.cost.Load()
-	if old == 0 {
-		e.cost.Store(int64(d))
-		return
-	}
-	e.cost.Store(old + (int64(d)-old)/8)
-}
 
 // lease is one that this process holds.
 type lease struct {
@@ -194,17 +52,6 @@ func (f *flight) compute(ctx context.Context, l lease) {
 			f.outlive(c, l)
 			return
 		}
-	}
-}
-
-// ended reports whether the function has returned. A computation's context ends
-// after that as well.
-func (c *computation) ended() bool {
-	select {
-	case <-c.done:
-		return true
-	default:
-		return false
 	}
 }
 
@@ -344,23 +191,6 @@ func (f *flight) fail(c *computation, l lease, a answer) {
 	}
 }
 
-// contextual reports whether an error tells of a context and not of the thing
-// asked for: others may have better luck at once.
-func contextual(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
-}
-
-const maxErrorText = 1 << 10
-
-// errorText is what other nodes get to know of an error; no stack.
-func errorText(err error) string {
-	text := err.Error()
-	if p, ok := errors.AsType[*PanicError](err); ok {
-		text = p.brief()
-	}
-	return text[:min(len(text), maxErrorText)]
-}
-
 func (f *flight) unstorable(err error) {
 	if err != nil {
 		f.e.event(Event{Kind: EventVoided, Err: err})
@@ -425,89 +255,4 @@ func (f *flight) conclude(a answer, mid []*group, accepted bool) {
 	f.late = append(again, f.late...)
 	f.s.mu.Unlock()
 	f.settle(a)
-}
-
-// unleased computes without the rest of the cluster: the store failed, or the
-// caller did not want to wait. Nothing is stored.
-func (f *flight) unleased(ctx context.Context, why error) {
-	e := f.e
-	wait, stop := context.WithTimeout(ctx, e.o.OperationTimeout)
-	err := e.unleased.Acquire(wait, 1)
-	stop()
-	if err != nil {
-		if ctx.Err() == nil {
-			f.settle(answer{err: ErrOverloaded, failed: true})
-		}
-		return
-	}
-	defer e.unleased.Release(1)
-	f.takeIn()
-	g := f.leader()
-	e.event(Event{Kind: EventUnleased, Err: why})
-	c := e.start(g.ctx, f.full, f.key, g.comp, g.call.ttl)
-	select {
-	case <-c.done:
-	case <-ctx.Done():
-		c.cancel(context.Cause(ctx))
-		f.over(ctx)
-		<-c.done
-		return
-	case <-c.ctx.Done():
-		if !c.ended() {
-			f.timedOut(c)
-			<-c.done
-			return
-		}
-	}
-	f.settle(f.unleasedAnswer(c))
-}
-
-func (f *flight) unleasedAnswer(c *computation) answer {
-	a := answer{Outcome: Outcome{Status: StatusMiss, Cost: c.cost}, err: c.err}
-	switch c.result {
-	case ResultValue:
-		a.made = &made{value: c.value}
-		if c.encErr == nil {
-			a.payload = c.encoded[entry.Overhead:]
-		}
-	case ResultNotFound:
-		a.NotFound, a.err = true, &notFoundError{same: f.e.o.NotFound, cause: c.err}
-	default:
-		a.failed = true
-	}
-	return a
-}
-
-// bypass computes for one caller alone.
-func (e *engine) bypass(ctx context.Context, full, key string, comp computer) answer {
-	if err := e.enter(full); err != nil {
-		return answer{err: err}
-	}
-	defer e.wg.Done()
-	c := e.start(ctx, full, key, comp, 0)
-	a := answer{Outcome: Outcome{Status: StatusBypass}}
-	select {
-	case <-c.done:
-	case <-ctx.Done():
-		c.cancel(context.Cause(ctx))
-		a.err = ctx.Err()
-		return a
-	case <-e.ctx.Done():
-		c.cancel(ErrClosed)
-		a.err = ErrClosed
-		return a
-	case <-c.ctx.Done():
-		if !c.ended() {
-			a.err = ErrComputeTimeout
-			return a
-		}
-	}
-	a.Cost, a.err, a.NotFound = c.cost, c.err, c.result == ResultNotFound
-	switch c.result {
-	case ResultValue:
-		a.made = &made{value: c.value}
-	case ResultNotFound:
-		a.err = &notFoundError{same: e.o.NotFound, cause: c.err}
-	}
-	return a
 }

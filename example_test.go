@@ -402,7 +402,9 @@ func ExampleSetTTL() {
 	}
 	load := func(ctx context.Context) (token, error) {
 		t, err := issue(ctx)
-		leash.SetTTL(ctx, time.Until(t.Expires)-time.Minute)
+		if err == nil {
+			leash.SetTTL(ctx, time.Until(t.Expires)-time.Minute)
+		}
 		return t, err
 	}
 

@@ -281,7 +281,7 @@ func (f *flight) run(r *reading) {
 
 // over ends the flight: it was cancelled.
 func (f *flight) over(ctx context.Context) {
-	if context.Cause(ctx) == ErrClosed {
+	if errors.Is(context.Cause(ctx), ErrClosed) {
 		f.takeIn()
 		f.settle(answer{err: ErrClosed})
 	}

@@ -47,42 +47,55 @@ const schema = `CREATE TABLE sales (
 )`
 
 // bestSellers is the expensive query: a scan, an aggregation, a count of
-// distinct values. executed is a function of ours that returns its argument; as
-// the subquery does not depend on the row, SQLite calls it once per execution.
+// distinct values. executed is a function of ours that returns its first argument;
+// as the subquery does not depend on the row, SQLite calls it once per execution.
 const bestSellers = `
 SELECT product, count(*), count(DISTINCT customer), sum(cents)
-FROM sales WHERE shop = (SELECT executed(?))
+FROM sales WHERE shop = (SELECT executed(?, ?))
 GROUP BY product ORDER BY sum(cents) DESC, product LIMIT 5`
 
 // query is one execution of bestSellers.
 type query struct {
 	Shop  int64
 	Start time.Time
+	End   time.Time // zero while it runs, and if it failed
 }
 
 // ledger lists the queries that SQLite executed in this process.
 type ledger struct {
 	mu      sync.Mutex
 	queries []query
+	index   map[int64]int // in queries, by the number of the call
 }
 
 // executed is filled by SQLite itself, from inside of the running query: what
 // does not reach the database is not in it, and what does can not avoid it. The
 // database of this demo runs inside the nodes, so each has a part of the count.
-var executed ledger
+var executed = ledger{index: map[int64]int{}}
 
 func init() {
-	sqlite.MustRegisterScalarFunction("executed", 1, func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
+	sqlite.MustRegisterScalarFunction("executed", 2, func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
 		shop, _ := args[0].(int64)
-		executed.add(query{shop, time.Now()})
+		call, _ := args[1].(int64)
+		executed.begin(shop, call)
 		return shop, nil
 	})
 }
 
-func (l *ledger) add(q query) {
+func (l *ledger) begin(shop, call int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.queries = append(l.queries, q)
+	l.index[call] = len(l.queries)
+	l.queries = append(l.queries, query{Shop: shop, Start: time.Now()})
+}
+
+// end notes that the query of a call has succeeded.
+func (l *ledger) end(call int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if i, ok := l.index[call]; ok {
+		l.queries[i].End = time.Now()
+	}
 }
 
 func (l *ledger) since(t time.Time) []query {
@@ -99,7 +112,7 @@ func (l *ledger) since(t time.Time) []query {
 // database is a pool of connections to the one database file.
 type database struct {
 	*sql.DB
-	calls atomic.Int64 // of report that have not returned
+	inside atomic.Int64 // calls of report that have not returned
 }
 
 // openDatabase opens a file that nobody writes to any more.
@@ -122,12 +135,12 @@ func fileURL(file, query string) string {
 }
 
 // running is how many calls of report have not returned.
-func (db *database) running() int { return int(db.calls.Load()) }
+func (db *database) running() int { return int(db.inside.Load()) }
 
 // report makes the report of one shop: this is what is expensive.
 func (db *database) report(ctx context.Context, shop int64) (Report, error) {
-	db.calls.Add(1)
-	defer db.calls.Add(-1)
+	db.inside.Add(1)
+	defer db.inside.Add(-1)
 	return report(ctx, db, shop)
 }
 
@@ -135,9 +148,17 @@ type queryer interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-func report(ctx context.Context, db queryer, shop int64) (Report, error) {
-	r := Report{Shop: shop}
-	rows, err := db.QueryContext(ctx, bestSellers, shop)
+var calls atomic.Int64 // numbers them
+
+func report(ctx context.Context, db queryer, shop int64) (r Report, err error) {
+	call := calls.Add(1)
+	defer func() {
+		if err == nil {
+			executed.end(call)
+		}
+	}()
+	r.Shop = shop
+	rows, err := db.QueryContext(ctx, bestSellers, shop, call)
 	if err != nil {
 		return r, err
 	}

@@ -19,7 +19,7 @@ type phaseResult struct {
 	// Leash tells the phases that are held to one query per expiry.
 	Leash bool `json:"leash"`
 	// Expiries is how often a value had to be made: once for each shop at the
-	// cold start, and whenever one was needed that was older than the TTL.
+	// cold start, and whenever the TTL of what was stored last was over.
 	Expiries int `json:"expiries"`
 	// Queries is how many the database executed.
 	Queries int `json:"queries"`
@@ -100,18 +100,25 @@ func drain(ctx context.Context, nodes *cluster, path string, start time.Time) (n
 	}
 }
 
-// expiries counts how often a value had to be made. A query that begins while
-// the value of an earlier one must still be fresh is for the same expiry. The
-// tenth allows for a clock that is set while this runs.
+// expiries counts how often a value had to be made: once for a shop that is cold,
+// and again when nothing was stored for one TTL, each time until a query has
+// succeeded. In a stampede all who missed store what they have, one after the
+// other, so that the TTL begins anew each time: that is one expiry. The tenth
+// allows for a clock that is set while this runs.
 func expiries(queries []query, ttl time.Duration) int {
 	slices.SortFunc(queries, func(a, b query) int { return a.Start.Compare(b.Start) })
 	n := 0
-	fresh := map[int64]time.Time{} // by shop: until when
+	fresh := map[int64]time.Time{} // by shop: until when; zero while the value is being made
 	for _, q := range queries {
-		if until, ok := fresh[q.Shop]; !ok || !q.Start.Before(until) {
+		until, known := fresh[q.Shop]
+		if !known || !until.IsZero() && q.Start.After(until) {
 			n++
-			fresh[q.Shop] = q.Start.Add(ttl - ttl/10)
+			until = time.Time{}
 		}
+		if end := q.End.Add(ttl - ttl/10); !q.End.IsZero() && end.After(until) {
+			until = end
+		}
+		fresh[q.Shop] = until
 	}
 	return n
 }

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package leash
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// computation is one run of a user's function, on a goroutine of its own.
+type computation struct {
+	e      *engine
+	full   string
+	key    string
+	parent *computation // whose function asked for this key
+	began  time.Time
+	cancel context.CancelCauseFunc
+	ctx    context.Context
+
+	// Written by the function's goroutine before it closes done.
+	done    chan struct{}
+	value   any
+	encoded []byte // the value's entry, without its sealed part
+	err     error
+	encErr  error
+	result  Result
+	cut     bool // its context had ended before it returned
+	cost    time.Duration
+
+	mu  sync.Mutex
+	ttl time.Duration // zero: not to be stored
+}
+
+type computationKey struct{}
+
+// computationOf returns the computation that ctx belongs to.
+func computationOf(ctx context.Context) *computation {
+	c, _ := ctx.Value(computationKey{}).(*computation)
+	return c
+}
+
+// within reports whether c or what called it computes the key.
+func (c *computation) within(s Store, full string) bool {
+	for ; c != nil; c = c.parent {
+		if c.full == full && c.e.store == s {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *computation) setTTL(ttl time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ttl = max(ttl, 0)
+}
+
+func (c *computation) storeFor() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ttl
+}
+
+// start runs comp with the values of ctx, but neither its deadline nor its
+// cancellation. The caller is counted.
+func (e *engine) start(ctx context.Context, full, key string, comp computer, ttl time.Duration) *computation {
+	c := &computation{e: e, full: full, key: key, parent: computationOf(ctx), began: time.Now(), ttl: ttl, done: make(chan struct{})}
+	ctx = context.WithValue(context.WithoutCancel(ctx), computationKey{}, c)
+	ctx, c.cancel = context.WithCancelCause(ctx)
+	stop := func() {}
+	if e.o.ComputeTimeout > 0 {
+		ctx, stop = context.WithTimeoutCause(ctx, e.o.ComputeTimeout, ErrComputeTimeout)
+	}
+	c.ctx = ctx
+	e.runningMu.Lock()
+	e.running[c] = struct{}{}
+	e.runningMu.Unlock()
+	e.spawn(func() {
+		defer e.wg.Done()
+		defer stop()
+		defer c.cancel(nil)
+		defer c.end()
+		c.run(comp)
+	})
+	return c
+}
+
+func panicError(p any) error { return &PanicError{Value: p, Stack: debug.Stack()} }
+
+// run calls the function. What the function, or the value's own way of writing
+// itself, does to the goroutine stays here.
+func (c *computation) run(comp computer) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		if p := recover(); p != nil {
+			c.err, c.result = panicError(p), ResultPanic
+		} else {
+			c.err, c.result = ErrGoexit, ResultGoexit
+		}
+	}()
+	c.value, c.err = comp.compute(c.ctx)
+	if c.err == nil {
+		c.encoded, c.encErr = c.e.encode(c.value)
+	}
+	returned = true
+	c.result, c.cut = c.classify(), c.ctx.Err() != nil
+}
+
+func (c *computation) classify() Result {
+	switch {
+	case c.err == nil:
+		return ResultValue
+	case c.e.isNotFound(c.err):
+		return ResultNotFound
+	case errors.Is(context.Cause(c.ctx), ErrComputeTimeout):
+		return ResultTimeout
+	case c.ctx.Err() != nil:
+		return ResultCancelled
+	}
+	return ResultError
+}
+
+// end makes the outcome known.
+func (c *computation) end() {
+	c.cost = time.Since(c.began)
+	c.e.runningMu.Lock()
+	delete(c.e.running, c)
+	c.e.runningMu.Unlock()
+	if c.result == ResultValue {
+		c.e.learn(c.cost)
+	}
+	c.e.event(Event{Kind: EventCompute, Duration: c.cost, Result: c.result, Err: c.err})
+	close(c.done)
+}
+
+// learn keeps a moving mean of what computations take.
+func (e *engine) learn(d time.Duration) {
+	old := e.cost.Load()
+	if old == 0 {
+		e.cost.Store(int64(d))
+		return
+	}
+	e.cost.Store(old + (int64(d)-old)/8)
+}
+
+// ended reports whether the function has returned. A computation's context ends
+// after that as well.
+func (c *computation) ended() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// contextual reports whether an error tells of a context and not of the thing
+// asked for: others may have better luck at once.
+func contextual(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+const maxErrorText = 1 << 10
+
+// errorText is what other nodes get to know of an error; no stack.
+func errorText(err error) string {
+	text := err.Error()
+	if p, ok := errors.AsType[*PanicError](err); ok {
+		text = p.brief()
+	}
+	return text[:min(len(text), maxErrorText)]
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package leash
+
+import (
+	"context"
+
+	"github.com/leashcache/leash/internal/entry"
+)
+
+// unleased computes without the rest of the cluster: the store failed, or the
+// caller did not want to wait. Nothing is stored.
+func (f *flight) unleased(ctx context.Context, why error) {
+	e := f.e
+	wait, stop := context.WithTimeout(ctx, e.o.OperationTimeout)
+	err := e.unleased.Acquire(wait, 1)
+	stop()
+	if err != nil {
+		if ctx.Err() == nil {
+			f.settle(answer{err: ErrOverloaded, failed: true})
+		}
+		return
+	}
+	defer e.unleased.Release(1)
+	f.takeIn()
+	g := f.leader()
+	e.event(Event{Kind: EventUnleased, Err: why})
+	c := e.start(g.ctx, f.full, f.key, g.comp, g.call.ttl)
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		c.cancel(context.Cause(ctx))
+		f.over(ctx)
+		<-c.done
+		return
+	case <-c.ctx.Done():
+		if !c.ended() {
+			f.timedOut(c)
+			<-c.done
+			return
+		}
+	}
+	f.settle(f.unleasedAnswer(c))
+}
+
+func (f *flight) unleasedAnswer(c *computation) answer {
+	a := answer{Outcome: Outcome{Status: StatusMiss, Cost: c.cost}, err: c.err}
+	switch c.result {
+	case ResultValue:
+		a.made = &made{value: c.value}
+		if c.encErr == nil {
+			a.payload = c.encoded[entry.Overhead:]
+		}
+	case ResultNotFound:
+		a.NotFound, a.err = true, &notFoundError{same: f.e.o.NotFound, cause: c.err}
+	default:
+		a.failed = true
+	}
+	return a
+}
+
+// bypass computes for one caller alone.
+func (e *engine) bypass(ctx context.Context, full, key string, comp computer) answer {
+	if err := e.enter(full); err != nil {
+		return answer{err: err}
+	}
+	defer e.wg.Done()
+	c := e.start(ctx, full, key, comp, 0)
+	a := answer{Outcome: Outcome{Status: StatusBypass}}
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		c.cancel(context.Cause(ctx))
+		a.err = ctx.Err()
+		return a
+	case <-e.ctx.Done():
+		c.cancel(ErrClosed)
+		a.err = ErrClosed
+		return a
+	case <-c.ctx.Done():
+		if !c.ended() {
+			a.err = ErrComputeTimeout
+			return a
+		}
+	}
+	a.Cost, a.err, a.NotFound = c.cost, c.err, c.result == ResultNotFound
+	switch c.result {
+	case ResultValue:
+		a.made = &made{value: c.value}
+	case ResultNotFound:
+		a.err = &notFoundError{same: e.o.NotFound, cause: c.err}
+	}
+	return a
+}
