@@ -27,7 +27,6 @@ type computation struct {
 	err     error
 	encErr  error
 	result  Result
-	cut     bool // its context had ended before it returned
 	cost    time.Duration
 
 	mu  sync.Mutex
@@ -105,11 +104,14 @@ func (c *computation) run(comp computer) {
 		}
 	}()
 	c.value, c.err = comp.compute(c.ctx)
+	if c.err == nil && c.ctx.Err() != nil { // what it found may be a part of the truth
+		c.err = context.Cause(c.ctx)
+	}
 	if c.err == nil {
 		c.encoded, c.encErr = c.e.encode(c.value)
 	}
 	returned = true
-	c.result, c.cut = c.classify(), c.ctx.Err() != nil
+	c.result = c.classify()
 }
 
 func (c *computation) classify() Result {

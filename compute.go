@@ -4,6 +4,7 @@ package leash
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -57,11 +58,8 @@ func (f *flight) compute(ctx context.Context, l lease) {
 
 // timedOut answers everybody although the function has not returned.
 func (f *flight) timedOut(c *computation) {
-	a := answer{Outcome: Outcome{Status: StatusMiss, Cost: time.Since(c.began)}, err: ErrComputeTimeout, failed: true}
-	f.settle(a)
-	a.failed = false // who came late may have come after a delete: no stale value
-	f.takeIn()
-	f.settle(a)
+	f.takeIn() // who came late has no stale value to fall back on
+	f.settle(answer{Outcome: Outcome{Status: StatusMiss, Cost: time.Since(c.began)}, err: ErrComputeTimeout, failed: true})
 	f.detach()
 }
 
@@ -151,7 +149,7 @@ func (f *flight) finish(c *computation, l lease) {
 	case ResultValue:
 		a.made = &made{value: c.value}
 		ttl := c.storeFor()
-		if c.encErr != nil || c.cut {
+		if c.encErr != nil {
 			ttl = 0
 			f.unstorable(c.encErr)
 		}
@@ -177,7 +175,7 @@ func (f *flight) finish(c *computation, l lease) {
 func (f *flight) fail(c *computation, l lease, a answer) {
 	e := f.e
 	a.failed = true
-	if c.result == ResultTimeout {
+	if c.result == ResultTimeout && !errors.Is(c.err, ErrComputeTimeout) {
 		a.err = fmt.Errorf("%w: %w", ErrComputeTimeout, c.err)
 	}
 	own := c.result == ResultTimeout || c.result == ResultCancelled || contextual(c.err)

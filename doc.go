@@ -106,6 +106,4 @@
 // The README has recipes, a table of what happens when something fails, and the
 // format for readers in other languages. docs/design.md has the protocol and its
 // reasons.
-//
-// [codec.MessagePack]: https://pkg.go.dev/github.com/leashcache/leash/codec#MessagePack
 package leash

@@ -150,15 +150,31 @@ func TestSchemaKeepsVersionsApart(t *testing.T) {
 	})
 }
 
+// renamed is a codec that would read what another one wrote.
+type renamed struct{ codec.Codec }
+
+func (renamed) Name() string { return "renamed" }
+
 func TestAnotherCodecIsAMiss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newRemote(memstore.New())
-		newCache(t, store, leash.Options{}).Set(t.Context(), "k", user{ID: 5})
+		mustSet(t, newCache(t, store, leash.Options{}), "k", user{ID: 5})
 		src := &source{}
-		if u, err := newCache(t, store, leash.Options{Codec: codec.JSON, Logger: quiet}).GetOrCompute(t.Context(), "k", src.load); err != nil || u.ID != 1 {
-			t.Errorf("got %v, %v", u, err)
+		for range 2 {
+			u, err := newCache(t, store, leash.Options{Codec: renamed{codec.MessagePack}, Logger: quiet}).GetOrCompute(t.Context(), "k", src.load)
+			if err != nil || u.ID != 1 {
+				t.Errorf("got %v, %v", u, err)
+			}
 		}
+		src.want(t, 1)
 	})
+}
+
+func mustSet(t *testing.T, c *leash.Cache[user], key string, u user) {
+	t.Helper()
+	if err := c.Set(t.Context(), key, u); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // readOnly refuses every write, so an entry of no use stays: the value is

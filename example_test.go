@@ -461,8 +461,8 @@ func ExampleMaxWait() {
 	// Output: still counting
 }
 
-// A request that asks for a new value gets one that was computed after it came,
-// and everybody else has it, too. Requests that come at the same time share it.
+// A request that asks for a new value gets one whose computation began after it
+// came, and everybody who comes later has it, too.
 func ExampleRefresh() {
 	users, err := leash.New[User]("users", memstore.New(), leash.Options{TTL: 5 * time.Minute})
 	if err != nil {

@@ -87,26 +87,94 @@ func TestLastCallerCancelsTheComputation(t *testing.T) {
 }
 
 // A flight whose callers have all left is dying; who comes then must not get its
-// cancellation.
+// cancellation, nor wait for it. He comes at once, before the flight's goroutine
+// knows.
 func TestNobodyJoinsAnAbandonedFlight(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCache(t, newRemote(memstore.New()), leash.Options{})
-		ctx, cancel := context.WithCancel(t.Context())
-		started := make(chan struct{})
-		go c.GetOrCompute(ctx, "42", func(ctx context.Context) (user, error) {
-			close(started)
-			<-ctx.Done()
-			time.Sleep(time.Second) // takes its time to die
-			return user{}, ctx.Err()
+	for range 50 {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCache(t, newRemote(memstore.New()), leash.Options{Lease: time.Second})
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_, err := c.GetOrCompute(ctx, "42", func(ctx context.Context) (user, error) {
+				<-ctx.Done()
+				time.Sleep(100 * time.Millisecond) // takes its time to die
+				return user{}, ctx.Err()
+			})
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got %v", err)
+			}
+			src := &source{}
+			if u, err := c.GetOrCompute(t.Context(), "42", src.load); err != nil || u.ID != 1 {
+				t.Errorf("got %v, %v", u, err)
+			}
 		})
-		<-started
-		cancel()
-		synctest.Wait()
-		src := &source{}
-		if u, err := c.GetOrCompute(t.Context(), "42", src.load); err != nil || u.ID != 1 {
-			t.Errorf("got %v, %v", u, err)
-		}
-	})
+	}
+}
+
+// A caller who wants a value computed after his call is not answered by a
+// computation that had begun, here or elsewhere, nor by what is stored.
+func TestRefreshIsNotAnsweredByWhatWasBefore(t *testing.T) {
+	for name, on := range map[string]func(a, b *leash.Cache[user]) *leash.Cache[user]{
+		"the same node": func(a, _ *leash.Cache[user]) *leash.Cache[user] { return a },
+		"another node":  func(_, b *leash.Cache[user]) *leash.Cache[user] { return b },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := newRemote(memstore.New())
+				a, b := newCache(t, store, leash.Options{}), newCache(t, store, leash.Options{})
+				version := at(1)
+				load := versioned(version, time.Second)
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					if u, err := a.GetOrCompute(t.Context(), "k", load); err != nil || u.ID != 1 {
+						t.Errorf("the first caller got %v, %v", u, err)
+					}
+				})
+				time.Sleep(500 * time.Millisecond)
+				version.Store(2)
+				if u, err := on(a, b).GetOrCompute(t.Context(), "k", load, leash.Refresh()); err != nil || u.ID != 2 {
+					t.Errorf("during a computation: %v, %v", u, err)
+				}
+				version.Store(3)
+				if u, err := on(a, b).GetOrCompute(t.Context(), "k", load, leash.Refresh()); err != nil || u.ID != 3 {
+					t.Errorf("over a fresh value: %v, %v", u, err)
+				}
+				if u, err := a.GetOrCompute(t.Context(), "k", load); err != nil || u.ID != 3 {
+					t.Errorf("the refreshed value is not stored: %v, %v", u, err)
+				}
+				wg.Wait()
+			})
+		})
+	}
+}
+
+// A caller whose time is over at the very moment of his answer is counted out
+// once, or the flight would end under those who still wait.
+func TestLeavingAtTheMomentOfTheAnswer(t *testing.T) {
+	for range 300 {
+		synctest.Test(t, func(t *testing.T) {
+			store := newRemote(memstore.New())
+			store.wire = 0
+			c := newCache(t, store, leash.Options{})
+			src := &source{took: time.Second}
+			var wg sync.WaitGroup
+			for range 4 {
+				wg.Go(func() {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+					defer cancel()
+					_, _ = c.GetOrCompute(ctx, "42", src.load)
+				})
+			}
+			stay, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			wg.Go(func() { _, _ = c.GetOrCompute(stay, "42", src.load) }) // keeps the computation going
+			time.Sleep(time.Second / 2)
+			if u, err := c.GetOrCompute(t.Context(), "42", src.load, leash.Refresh()); err != nil || u.ID != 2 {
+				t.Errorf("got %v, %v", u, err)
+			}
+			wg.Wait()
+		})
+	}
 }
 
 func TestFinishAbandonedFills(t *testing.T) {
@@ -260,6 +328,25 @@ func TestComputationThatIgnoresItsContext(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// What a computation returns after its time is no value: it may be a part of one.
+func TestValueAfterTheTimeoutIsNone(t *testing.T) {
+	for range 30 {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCache(t, newRemote(memstore.New()), leash.Options{ComputeTimeout: time.Second})
+			u, err := c.GetOrCompute(t.Context(), "42", func(ctx context.Context) (user, error) {
+				<-ctx.Done()
+				return user{Name: "half"}, nil
+			})
+			if !errors.Is(err, leash.ErrComputeTimeout) || u.Name != "" {
+				t.Errorf("got %v, %v", u, err)
+			}
+			if _, ok, _ := c.Get(t.Context(), "42"); ok {
+				t.Error("it was stored")
+			}
+		})
+	}
 }
 
 // A context's error, of whatever origin, is the caller's own: an impatient node

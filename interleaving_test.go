@@ -314,6 +314,32 @@ func TestDeleteDuringComputation(t *testing.T) {
 	})
 }
 
+// A holder that finds its lease lost lets those who came late begin anew at once.
+func TestLostLeaseFreesWhoCameLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newRemote(memstore.New())
+		o := leash.Options{Lease: 300 * time.Millisecond}
+		a, b := newCache(t, store, o), newCache(t, store, o)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if u, err := a.GetOrCompute(t.Context(), "k", (&source{took: 20 * time.Second}).load); err != nil || u.Name != "Ann" {
+				t.Errorf("the first caller got %v, %v", u, err)
+			}
+		})
+		time.Sleep(time.Second)
+		b.Delete(t.Context(), "k")
+		began := time.Now()
+		version := at(2)
+		if u, err := a.GetOrCompute(t.Context(), "k", versioned(version, 0)); err != nil || u.ID != 2 {
+			t.Errorf("got %v, %v", u, err)
+		}
+		if d := time.Since(began); d > 200*time.Millisecond {
+			t.Errorf("waited %v for a void computation", d)
+		}
+		wg.Wait()
+	})
+}
+
 // On the deleting node itself nobody joins the doomed flight.
 func TestDeleteDetachesTheFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

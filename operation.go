@@ -132,17 +132,13 @@ func budgeted[T any](e *engine, ctx context.Context, op Op, f func(context.Conte
 	if e.stuck.Load() >= maxStuck {
 		return zero, e.failed(op, errStuck)
 	}
-	type reply struct {
-		v   T
-		err error
-	}
-	ch := make(chan reply, 1)
+	ch := make(chan reply[T], 1)
 	var state atomic.Int32
 	e.spawn(func() {
 		defer e.wg.Done()
 		v, err := f(&opContext{ctx})
 		if state.CompareAndSwap(opRuns, opEnded) {
-			ch <- reply{v, err}
+			ch <- reply[T]{v, err}
 			return
 		}
 		e.stuck.Add(-1)
@@ -155,7 +151,7 @@ func budgeted[T any](e *engine, ctx context.Context, op Op, f func(context.Conte
 	err := errTimeout
 	select {
 	case r := <-ch:
-		return r.v, e.failed(op, r.err)
+		return r.result(e, op)
 	case <-timer.C:
 	case <-ctx.Done():
 		err = ctx.Err()
@@ -164,9 +160,22 @@ func budgeted[T any](e *engine, ctx context.Context, op Op, f func(context.Conte
 	if !state.CompareAndSwap(opRuns, opLeft) {
 		e.stuck.Add(-1)
 		r := <-ch
-		return r.v, e.failed(op, r.err)
+		return r.result(e, op)
 	}
 	return zero, e.failed(op, err)
+}
+
+type reply[T any] struct {
+	v   T
+	err error
+}
+
+// result returns nothing beside an error, whatever the store said.
+func (r reply[T]) result(e *engine, op Op) (T, error) {
+	if r.err != nil {
+		return *new(T), e.failed(op, r.err)
+	}
+	return r.v, nil
 }
 
 // buffer is what an entry is read into, and is used again when nobody needs the

@@ -44,6 +44,11 @@ func TestStaleWhileRevalidate(t *testing.T) {
 		wg.Wait()
 		time.Sleep(2 * time.Second)
 		src.want(t, 2)
+		for i, c := range nodes {
+			if n := c.Stats().Count(leash.EventRefresh); n > 1 {
+				t.Errorf("node %d began %d refreshes", i, n)
+			}
+		}
 		if u, out, _ := nodes[1].Fetch(t.Context(), "42", src.load); u.ID != 2 || out.Status != leash.StatusHit {
 			t.Errorf("after the refresh: %v, %+v", u, out)
 		}
@@ -127,6 +132,27 @@ func TestFailedForcedRefreshKeepsTheValue(t *testing.T) {
 		if _, out, err := c.Fetch(t.Context(), "42", (&source{}).load); err != nil || out.Status != leash.StatusHit {
 			t.Errorf("got %+v, %v", out, err)
 		}
+	})
+}
+
+// Who asks for a new value does not get an old one, whatever happens.
+func TestRefreshGetsNoStaleValue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, newRemote(memstore.New()), leash.Options{TTL: time.Second, StaleIfError: time.Hour, StaleBackoff: -1})
+		c.GetOrCompute(t.Context(), "42", (&source{}).load)
+		time.Sleep(2 * time.Second)
+		boom := errors.New("boom")
+		fail := func(context.Context) (user, error) { time.Sleep(5 * time.Second); return user{}, boom }
+		if u, err := c.GetOrCompute(t.Context(), "42", fail, leash.Refresh()); !errors.Is(err, boom) {
+			t.Errorf("got %v, %v", u, err)
+		}
+		if u, err := c.GetOrCompute(t.Context(), "42", fail, leash.Refresh(), leash.MaxWait(time.Second)); !errors.Is(err, leash.ErrBusy) {
+			t.Errorf("got %v, %v", u, err)
+		}
+		if u, err := c.GetOrCompute(t.Context(), "42", fail, leash.MaxWait(time.Second)); err != nil || u.ID != 1 {
+			t.Errorf("at the end of its wait an ordinary caller got %v, %v", u, err)
+		}
+		time.Sleep(time.Minute)
 	})
 }
 

@@ -17,6 +17,7 @@ import (
 // a lease and another one waits. The lease, the list of waiters and the fence
 // move with the entry, and the waiter is woken from the other server.
 func TestSlotMigration(t *testing.T) {
+	t.Parallel()
 	c := servers.Cluster(t)
 	dial := func() node {
 		rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addrs()})

@@ -30,79 +30,77 @@ const (
 )
 
 func TestStore(t *testing.T) {
-	t.Run("client", func(t *testing.T) { conform(t, client(servers.Redis(t).Addr(), 3), false) })
-	t.Run("resp2", func(t *testing.T) { conform(t, client(servers.Redis(t).Addr(), 2), false) })
-	t.Run("cluster", func(t *testing.T) {
-		addrs := servers.Cluster(t).Addrs()
-		conform(t, func() redis.UniversalClient {
-			return redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs})
-		}, false)
-	})
-}
-
-func TestStoreOnAutoPipeline(t *testing.T) {
-	addr := servers.Redis(t).Addr()
-	for name, pipeline := range map[string]func(*redis.Client) (*redis.AutoPipeliner, error){
-		"blocking": (*redis.Client).AutoPipeline,
-		"async":    (*redis.Client).AsyncAutoPipeline,
+	for name, dial := range map[string]func(addr string) redis.UniversalClient{
+		"resp3": func(addr string) redis.UniversalClient {
+			return redis.NewClient(&redis.Options{Addr: addr})
+		},
+		"resp2": func(addr string) redis.UniversalClient {
+			return redis.NewClient(&redis.Options{Addr: addr, Protocol: 2})
+		},
+		"autopipeline": func(addr string) redis.UniversalClient {
+			return pipeline(redis.NewClient(&redis.Options{Addr: addr}).AutoPipeline())
+		},
+		"async autopipeline": func(addr string) redis.UniversalClient {
+			return pipeline(redis.NewClient(&redis.Options{Addr: addr}).AsyncAutoPipeline())
+		},
+		"full-duplex autopipeline": func(addr string) redis.UniversalClient {
+			return pipeline(redis.NewClient(&redis.Options{
+				Addr: addr, AutoPipelineOptions: &redis.AutoPipelineOptions{FullDuplex: true},
+			}).AutoPipeline())
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rdb := redis.NewClient(&redis.Options{Addr: addr})
-			ap, err := pipeline(rdb)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _, _ = ap.Close(), rdb.Close() })
-			suite(rdb, func() redis.UniversalClient { return ap }, false).Run(t)
+			t.Parallel()
+			rdb := dial(servers.Redis(t).Addr())
+			suite(t, rdb, rdb, false).Run(t)
 		})
 	}
+}
+
+func TestStoreOnCluster(t *testing.T) {
+	t.Parallel()
+	c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: servers.Cluster(t).Addrs()})
+	suite(t, c, c, false).Run(t)
+	t.Run("autopipeline", func(t *testing.T) { suite(t, c, pipeline(c.AutoPipeline()), false).Run(t) })
+}
+
+func pipeline(ap *redis.AutoPipeliner, err error) redis.UniversalClient {
+	if err != nil {
+		panic(err) // only for options that contradict each other
+	}
+	return ap
 }
 
 // The rights that the package comment lists are enough, and each may be missing.
 func TestStoreWithRights(t *testing.T) {
-	for name, rights := range map[string]string{
-		"all":                   steps + scripts + subscriptions,
-		"no scripts":            steps + transactions + subscriptions,
-		"no pubsub":             steps + scripts,
-		"no scripts, no pubsub": steps + transactions,
-		"no channels":           "resetchannels " + steps + scripts + subscriptions + " resetchannels",
+	for name, test := range map[string]struct {
+		rights  string
+		noHints bool
+	}{
+		"all":                   {steps + scripts + subscriptions, false},
+		"no scripts":            {steps + transactions + subscriptions, false},
+		"no pubsub":             {steps + scripts, true},
+		"no channels":           {steps + scripts + subscriptions + " resetchannels", true},
+		"no scripts, no pubsub": {steps + transactions, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			addr := servers.Redis(t, "user app "+rights).Addr()
-			admin := redis.NewClient(&redis.Options{Addr: addr})
-			t.Cleanup(func() { _ = admin.Close() })
-			noHints := name[:2] == "no" && name != "no scripts"
-			suite(admin, func() redis.UniversalClient {
-				return redis.NewClient(&redis.Options{Addr: addr, Username: "app", Password: "secret"})
-			}, noHints).Run(t)
+			addr := servers.Redis(t, "user app "+test.rights).Addr()
+			suite(t,
+				redis.NewClient(&redis.Options{Addr: addr}),
+				redis.NewClient(&redis.Options{Addr: addr, Username: "app", Password: "secret"}),
+				test.noHints,
+			).Run(t)
 		})
 	}
 }
 
-func client(addr string, protocol int) func() redis.UniversalClient {
-	return func() redis.UniversalClient {
-		return redis.NewClient(&redis.Options{Addr: addr, Protocol: protocol})
-	}
-}
-
-func conform(t *testing.T, dial func() redis.UniversalClient, noHints bool) {
-	admin := dial()
-	t.Cleanup(func() { _ = admin.Close() })
-	suite(admin, dial, noHints).Run(t)
-}
-
-// suite plants what a Store cannot write through admin.
-func suite(admin redis.UniversalClient, dial func() redis.UniversalClient, noHints bool) storetest.Config {
+// suite is about two nodes that share a client. What a Store cannot write, admin does.
+func suite(t *testing.T, admin, rdb redis.UniversalClient, noHints bool) storetest.Config {
+	t.Cleanup(func() { _, _ = rdb.Close(), admin.Close() })
 	open := func(t *testing.T) leash.Store {
-		rdb := dial()
 		s := redisstore.New(rdb)
-		t.Cleanup(func() {
-			_ = s.Close()
-			if _, shared := rdb.(*redis.AutoPipeliner); !shared {
-				_ = rdb.Close()
-			}
-		})
+		t.Cleanup(func() { _ = s.Close() })
 		return s
 	}
 	ctx := context.Background()

@@ -27,7 +27,7 @@
 // the reply; all others may be sent again, by this package or by go-redis.
 //
 // While a process waits it has one subscription, with a channel per namespace
-// (the part of a key up to its first colon), and a PING each second in which
+// (the part of a key up to its first colon), and a PING each 0.9 s in which
 // nothing comes. Ten seconds after the last waiter it is gone.
 //
 // # Servers
@@ -52,7 +52,7 @@
 //
 // and in addition, on a cluster:
 //
-//	ACL SETUSER app-on-cluster +cluster|slots +cluster|shards +command
+//	ACL SETUSER app-on-cluster +cluster|slots
 //
 // Where scripts are forbidden, each step but the read and the first lease is a
 // transaction (WATCH, GET, PTTL, TIME, MULTI, SET or DEL, EXEC), which is slower,

@@ -46,6 +46,7 @@ func ways(t *testing.T, f func(t *testing.T, n node, c *counter)) {
 
 // Fact 1: a lease command is sent once, whatever becomes of its reply.
 func TestLeaseIsSentOnce(t *testing.T) {
+	t.Parallel()
 	ways(t, func(t *testing.T, n node, c *counter) {
 		key := "users:" + t.Name()
 		n.refuse(t, key, n.get(t, keyWithLease(t, n, key))) // scripts are known now
@@ -90,6 +91,7 @@ func keyWithLease(t *testing.T, n node, key string) string {
 // A step that may be done twice survives a lost reply with scripts; without
 // them its outcome is unknown and it may be asked for again.
 func TestLostReplies(t *testing.T) {
+	t.Parallel()
 	ways(t, func(t *testing.T, n node, c *counter) {
 		key := "users:" + t.Name()
 		keyWithLease(t, n, key)
@@ -155,6 +157,7 @@ func TestLostReplies(t *testing.T) {
 
 // A transaction whose first command meets a dead connection starts again.
 func TestWatchOnDeadConnection(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, servers.Redis(t, noScripts), asUser("noscripts"))
 	n.noScript.Store(true)
 	token := n.take(t, "users:1", nil)
@@ -167,6 +170,7 @@ func TestWatchOnDeadConnection(t *testing.T) {
 
 // Fact 5: a server that is full refuses a publish, and the lease can be given up.
 func TestOutOfMemory(t *testing.T) {
+	t.Parallel()
 	srv := servers.Redis(t, "maxmemory-policy noeviction")
 	n := newNode(t, srv)
 	admin := newCounter(t, srv).rdb
@@ -202,6 +206,7 @@ func TestOutOfMemory(t *testing.T) {
 
 // Fine print 5: a renewal or an abandonment that comes after the publish.
 func TestLateSteps(t *testing.T) {
+	t.Parallel()
 	ways(t, func(t *testing.T, n node, c *counter) {
 		key := "users:" + t.Name()
 		token := n.take(t, key, nil)
@@ -227,6 +232,7 @@ func TestLateSteps(t *testing.T) {
 // Fine print 10: an entry that is about to end lives as long as a lease on it,
 // and goes back to its own end.
 func TestLifeOfLeasedValue(t *testing.T) {
+	t.Parallel()
 	ways(t, func(t *testing.T, n node, c *counter) {
 		key := "users:" + t.Name()
 		v := newValue(key, newToken(), "v")
@@ -263,6 +269,7 @@ func TestLifeOfLeasedValue(t *testing.T) {
 
 // An entry that was changed by others is nobody's to crash on.
 func TestOddEntries(t *testing.T) {
+	t.Parallel()
 	ways(t, func(t *testing.T, n node, c *counter) {
 		key, token := "users:"+t.Name(), newToken()
 		far := entry.Head(newValue(key, newToken(), "v"))

@@ -5,6 +5,7 @@ package redisstore
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -26,10 +27,8 @@ func (s *Store) Get(ctx context.Context, key string, buf []byte) ([]byte, error)
 	if b, ok := r.entry(cmd.Err()); ok {
 		return b, nil
 	}
-	// A lost connection, a redirection, a refusal: go-redis neither sends that
-	// command again nor looks into its reply. A GET it does understand.
-	if ended(ctx) {
-		return nil, failed("get", context.Cause(ctx))
+	if err := cmd.Err(); !again(ctx, err) {
+		return nil, failed("get", err)
 	}
 	b, err := s.entryOf(ctx, key, s.rdb.Get(ctx, key))
 	return b, failed("get", err)
@@ -41,36 +40,58 @@ type getReply struct {
 	words [2]any
 }
 
+// again reports whether to read by a plain GET what a RawWriteToCmd did not: that
+// is one which go-redis neither sends again after it met a dead connection of the
+// pool nor redirects, for it does not look into the reply (then err is nil). A
+// server that is silent or away is not asked twice: it would take as long again.
+func again(ctx context.Context, err error) bool {
+	var op *net.OpError
+	switch {
+	case err == nil:
+		return true
+	case ctx.Err() != nil, timedOut(err), errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrClosed):
+		return false
+	}
+	return !errors.As(err, &op) || op.Op != "dial"
+}
+
 // GetMany reads all keys in one pipeline; on a cluster in one per node.
 func (s *Store) GetMany(ctx context.Context, keys []string) ([][]byte, error) {
 	if s.bad != nil || len(keys) == 0 {
 		return nil, s.bad
 	}
-	replies := make([]reply, len(keys))
-	cmds, _ := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error { // each cmd has its own error
+	replies := make([]getReply, len(keys))
+	cmds := make([]*redis.RawWriteToCmd, len(keys))
+	_, _ = s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error { // each cmd has its own error
 		for i, key := range keys {
-			_ = p.Process(ctx, redis.NewRawWriteToCmd(ctx, &replies[i], "get", key))
+			replies[i].words = [2]any{"get", key}
+			cmds[i] = redis.NewRawWriteToCmd(ctx, &replies[i].reply, replies[i].words[:]...)
+			_ = p.Process(ctx, cmds[i])
 		}
 		return nil
 	})
 	entries := make([][]byte, len(keys))
-	var rest []int // see Get
-	for i := range keys {
+	var rest []int
+	for i, cmd := range cmds {
 		var ok bool
-		if entries[i], ok = replies[i].entry(cmds[i].Err()); !ok {
-			rest = append(rest, i)
+		if entries[i], ok = replies[i].entry(cmd.Err()); ok {
+			continue
 		}
+		if err := cmd.Err(); !again(ctx, err) {
+			return nil, failed("get many", err)
+		}
+		rest = append(rest, i)
 	}
-	return entries, failed("get many", s.getRest(ctx, keys, entries, rest))
+	if err := s.getRest(ctx, keys, entries, rest); err != nil {
+		return nil, failed("get many", err)
+	}
+	return entries, nil
 }
 
-// getRest reads what the pipeline did not, with all that go-redis does about failures.
+// getRest reads again what the pipeline did not.
 func (s *Store) getRest(ctx context.Context, keys []string, entries [][]byte, rest []int) error {
 	if len(rest) == 0 {
 		return nil
-	}
-	if ended(ctx) {
-		return context.Cause(ctx)
 	}
 	cmds := make([]*redis.StringCmd, len(rest))
 	_, _ = s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {

@@ -19,17 +19,27 @@ import (
 
 // line is what is between a client and its servers, and what can go wrong there.
 type line struct {
-	mu       sync.Mutex
-	lose     string // lose the reply to the next command that contains this
-	lost     int
-	answers  map[string]string // commands that contain the key never arrive and get this reply
-	black    bool              // nothing goes through any more
-	subblack bool              // the same, for connections that have subscribed
+	mu      sync.Mutex
+	lose    string // lose the reply to the next command that contains this
+	lost    int
+	answers map[string]string // commands that contain the key never arrive and get this reply
+	wires   []*wire
 }
 
 func (l *line) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
-	return &wire{Conn: c, line: l}, err
+	w := &wire{Conn: c, line: l}
+	l.set(func() { l.wires = append(l.wires, w) })
+	return w, err
+}
+
+// silence lets nothing through any more where a subscription is.
+func (l *line) silence() {
+	l.set(func() {
+		for _, w := range l.wires {
+			w.dead = w.subscribed
+		}
+	})
 }
 
 func (l *line) loseReplyTo(command string) {
@@ -55,6 +65,7 @@ type wire struct {
 	line       *line
 	losing     bool
 	subscribed bool
+	dead       bool
 	answer     []byte
 }
 
@@ -69,7 +80,7 @@ func (w *wire) Write(p []byte) (int, error) {
 			w.answer = []byte(answer)
 		}
 	}
-	gone := w.gone() || w.answer != nil
+	gone := w.dead || w.answer != nil
 	w.line.mu.Unlock()
 	if gone {
 		return len(p), nil
@@ -77,11 +88,9 @@ func (w *wire) Write(p []byte) (int, error) {
 	return w.Conn.Write(p)
 }
 
-func (w *wire) gone() bool { return w.line.black || w.line.subblack && w.subscribed }
-
 func (w *wire) Read(p []byte) (int, error) {
 	w.line.mu.Lock()
-	answer, losing, gone := w.answer, w.losing, w.gone()
+	answer, losing := w.answer, w.losing
 	w.line.mu.Unlock()
 	if answer != nil {
 		n := copy(p, answer)
@@ -98,7 +107,7 @@ func (w *wire) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	w.line.mu.Lock()
-	gone = gone || w.gone()
+	gone := w.dead
 	w.line.mu.Unlock()
 	if gone && err == nil {
 		return w.Read(p) // until the deadline

@@ -24,7 +24,7 @@ import (
 const channelMark = "~leash:"
 
 const (
-	pingEvery   = time.Second            // a dead connection is noticed within two of them
+	pingEvery   = 900 * time.Millisecond // a dead connection is noticed within two of them
 	idleAfter   = 10 * time.Second       // without watches
 	ackWithin   = 100 * time.Millisecond // what a Lease spends on a subscription; then its caller polls
 	failedAfter = 3 * time.Second        // without a connection

@@ -14,6 +14,7 @@ import (
 
 // There is no Redis 6 here. What it would refuse is refused on the way.
 func TestRedis6(t *testing.T) {
+	t.Parallel()
 	srv := servers.Redis(t)
 	storetest.Run(t, func(t *testing.T) leash.Store {
 		n := newNode(t, srv, func(o *redis.Options) { o.MaxRetries = -1 })

@@ -32,6 +32,7 @@ func documented(t *testing.T, user string) string {
 
 // The documented rules allow every step, and the waiter is woken.
 func TestDocumentedRights(t *testing.T) {
+	t.Parallel()
 	for _, user := range []string{"app", "plain"} {
 		t.Run(user, func(t *testing.T) {
 			srv := servers.Redis(t, documented(t, user))
@@ -48,19 +49,20 @@ func TestDocumentedRights(t *testing.T) {
 }
 
 func TestDocumentedRightsOnCluster(t *testing.T) {
-	c := servers.Cluster(t, documented(t, "app")+" "+clusterRights(t))
-	dial := func() node {
-		rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addrs(), Username: "app", Password: "secret"})
-		s := New(rdb)
-		t.Cleanup(func() { _, _ = s.Close(), rdb.Close() })
-		return node{s, nil}
+	t.Parallel()
+	onCluster := strings.TrimPrefix(documented(t, "app-on-cluster"), "user app-on-cluster")
+	c := servers.Cluster(t, documented(t, "app")+onCluster, documented(t, "plain")+onCluster)
+	for _, user := range []string{"app", "plain"} {
+		t.Run(user, func(t *testing.T) {
+			dial := func() node {
+				rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addrs(), Username: user, Password: "secret"})
+				s := New(rdb)
+				t.Cleanup(func() { _, _ = s.Close(), rdb.Close() })
+				return node{s, nil}
+			}
+			useAll(t, dial(), dial())
+		})
 	}
-	useAll(t, dial(), dial())
-}
-
-func clusterRights(t *testing.T) string {
-	_, rules, _ := strings.Cut(documented(t, "app-on-cluster"), "app-on-cluster ")
-	return rules
 }
 
 // useAll takes every step as a, with b waiting.
@@ -97,10 +99,14 @@ func useAll(t *testing.T, a, b node) {
 	if o, err := a.try(t, key, newToken(), []byte("foreign, and gone")); err != nil || o.left != 0 || o.entry != nil {
 		t.Errorf("lease instead of something foreign: %v, %v", o, err)
 	}
+	if err := a.Delete(t.Context(), key); err != nil {
+		t.Error(err)
+	}
 }
 
 // A key outside of the rules says nothing about scripts.
 func TestForeignKeyIsNoLackOfScripts(t *testing.T) {
+	t.Parallel()
 	srv := servers.Redis(t, "user app on >secret ~users:* +@all")
 	n := newNode(t, srv, asUser("app"))
 	if err := n.Delete(t.Context(), "orders:eval"); !redis.IsPermissionError(err) {

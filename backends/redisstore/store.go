@@ -3,7 +3,6 @@
 package redisstore
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -108,9 +107,6 @@ func failed(step string, err error) error {
 func millis(d time.Duration) int64 {
 	return max(1, int64((d+time.Millisecond-1)/time.Millisecond))
 }
-
-// ended reports whether ctx leaves no time for another command.
-func ended(ctx context.Context) bool { return ctx.Err() != nil }
 
 // refused reports whether err is the server's answer, and not the lack of one.
 func refused(err error) bool {

@@ -68,8 +68,8 @@ func (s *Store) transact(ctx context.Context, key string, step func(current) cha
 		default:
 			return err
 		}
-		if ended(ctx) {
-			return context.Cause(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 	}
 	return errContended

@@ -129,3 +129,22 @@ func TestNotFoundIsKeptOnlyWhenAskedFor(t *testing.T) {
 		}
 	})
 }
+
+func TestNotFoundThatIsNotKeptReachesAllWhoWaited(t *testing.T) {
+	onEach(t, func(t *testing.T, b *backend) {
+		g := b.shared(t)
+		key := newKey("missing")
+		g.source.Plan(key, nodes.Plan{How: nodes.NotFound, For: 450 * time.Millisecond})
+		calls := g.herd(t, nodes.Run{Cache: plain, Key: key, Callers: 50, Spread: 400 * time.Millisecond})
+		list := g.source.Computations(key)
+		mustFail(t, calls, nodes.Nodes(list), nodes.Missing, nodes.Missing, "")
+		for _, c := range calls {
+			if c.Began > list[0].Ended {
+				t.Skip("a caller came when the computation had ended: this machine is too busy")
+			}
+		}
+		if len(list) != 1 {
+			t.Errorf("%d computations for callers who all came while the first ran: %+v", len(list), list)
+		}
+	})
+}

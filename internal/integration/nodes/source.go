@@ -25,7 +25,7 @@ type Source struct {
 type Plan struct {
 	How  How
 	For  time.Duration
-	Vary time.Duration                             // and up to this much longer, at random
+	Vary time.Duration                     // and up to this much longer, at random
 	Hold func(Computation) <-chan struct{} // nil, or what a computation waits for as well
 }
 

@@ -5,6 +5,7 @@ package wire
 import (
 	"context"
 	"net"
+	"syscall"
 )
 
 // Dialer returns a dialer for go-redis whose connections count into t what is
@@ -26,6 +27,11 @@ func Dialer(t *Tally, via map[string]string) func(ctx context.Context, network, 
 type counted struct {
 	net.Conn
 	p parser
+}
+
+// SyscallConn lets go-redis see that a pooled connection was closed meanwhile.
+func (c *counted) SyscallConn() (syscall.RawConn, error) {
+	return c.Conn.(*net.TCPConn).SyscallConn()
 }
 
 func (c *counted) Write(b []byte) (int, error) {

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"testing"
+	"time"
+
+	"github.com/leashcache/leash/internal/integration/nodes"
+)
+
+const (
+	churnTTL     = time.Second
+	churnCompute = 20 * time.Millisecond
+	churnFor     = 4 * time.Second
+)
+
+// churning returns a cache for one churn.
+func churning(name string) nodes.Cache {
+	return nodes.Cache{Name: newKey(name), TTL: churnTTL, OperationTimeout: plain.OperationTimeout}
+}
+
+// churn lets many keys expire several times.
+func (g *group) churn(t *testing.T, c nodes.Cache) nodes.ChurnTotal {
+	t.Helper()
+	ch := nodes.Churn{
+		Cache: c, Keys: 1000, Zipf: 1.1, Rate: 400, At: soon(), For: churnFor, Compute: churnCompute, Seed: 1,
+	}
+	results := each(t, g, func(n *nodes.Node) (nodes.ChurnResult, error) { return n.Churn(t.Context(), ch) })
+	total := nodes.Total(results, churnTTL)
+	t.Logf("%d calls, %d computations, %d early, %.4f per expiry, %.3f at once, %.2f commands per call, oldest %v, p99.9 %v",
+		total.Calls, total.Computations, total.Early, total.PerExpiry(), total.AtOnceShare(), total.PerCall(), total.Oldest, total.Quantile(0.999))
+	for _, wrong := range total.Wrong {
+		t.Error(wrong)
+	}
+	if total.Overlapping > 0 {
+		t.Errorf("%d computations of a key began while another ran", total.Overlapping)
+	}
+	return total
+}
+
+const commandsPerCall = 2
+
+func TestChurnComputesEachExpiryOnce(t *testing.T) {
+	onEach(t, func(t *testing.T, b *backend) {
+		g := b.shared(t)
+		g.warm(t, plain)
+		total := g.churn(t, churning("fresh"))
+		if total.Early > 0 {
+			t.Errorf("%d of %d computations began before the value had expired", total.Early, total.Computations)
+		}
+		// What is served is younger than its TTL; how long the store's reply takes
+		// to be judged, and the value from the computation to its seal, is noise.
+		const noise = 250 * time.Millisecond
+		if limit := churnTTL + churnCompute + noise; total.Oldest > limit {
+			t.Errorf("a call was served what had been computed %v before, want at most %v", total.Oldest, limit)
+		}
+		// The busiest key alone expires this often.
+		if least := int(churnFor / (churnTTL + 10*churnCompute)); total.Computations < least {
+			t.Errorf("%d computations, want at least %d: values live too long", total.Computations, least)
+		}
+		if got := total.PerCall(); got > commandsPerCall && b.name != "noscript" {
+			t.Errorf("%.2f commands per call, want at most %d: %v", got, commandsPerCall, total.Commands)
+		}
+	})
+}
+
+func TestChurnWithStaleValuesWaitsForNothing(t *testing.T) {
+	b := single(t)
+	g := b.shared(t)
+	c := churning("stale")
+	c.StaleWhileRevalidate = time.Minute
+	total := g.churn(t, c)
+	if total.Early > 0 {
+		t.Errorf("%d of %d computations began before the value had expired", total.Early, total.Computations)
+	}
+	// The first call for a key must wait, and in a short run that is most of what does.
+	waited, first := total.Calls-total.AtOnce, total.Calls/50+distinct(total)
+	if waited > first {
+		t.Errorf("%d of %d calls waited, want at most %d", waited, total.Calls, first)
+	}
+}
+
+// distinct is how many calls can have come for a key before it had a value.
+func distinct(total nodes.ChurnTotal) int { return total.Keys + total.Keys/2 }
+
+func TestChurnWithJitterAndRefreshAhead(t *testing.T) {
+	b := single(t)
+	g := b.shared(t)
+	c := churning("ahead")
+	c.Jitter, c.RefreshAhead = 0.1, 1
+	early := g.churn(t, c).Early
+	if early == 0 {
+		t.Error("nothing was refreshed before its time")
+	}
+}
