@@ -156,14 +156,14 @@ func ExampleCache_GetOrCompute_notFound() {
 // while one node computes the new one.
 func ExampleCache_GetOrCompute_staleWhileRevalidate() {
 	prices, err := leash.New[int]("prices", memstore.New(), leash.Options{
-		TTL:                  10 * time.Millisecond,
+		TTL:                  5 * time.Minute,
 		StaleWhileRevalidate: time.Hour,
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
 	ctx := context.Background()
-	if err := prices.Set(ctx, "tea", 300); err != nil {
+	if err := prices.Set(ctx, "tea", 300, leash.TTL(10*time.Millisecond)); err != nil {
 		log.Fatal(err)
 	}
 	time.Sleep(20 * time.Millisecond)
@@ -182,14 +182,14 @@ func ExampleCache_GetOrCompute_staleWhileRevalidate() {
 // is not tried again, by any node, until StaleBackoff is over.
 func ExampleCache_GetOrCompute_staleIfError() {
 	prices, err := leash.New[int]("prices", memstore.New(), leash.Options{
-		TTL:          10 * time.Millisecond,
+		TTL:          5 * time.Minute,
 		StaleIfError: time.Hour,
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
 	ctx := context.Background()
-	if err := prices.Set(ctx, "tea", 300); err != nil {
+	if err := prices.Set(ctx, "tea", 300, leash.TTL(10*time.Millisecond)); err != nil {
 		log.Fatal(err)
 	}
 	time.Sleep(20 * time.Millisecond)
@@ -217,13 +217,13 @@ func ExampleCache_GetOrCompute_panic() {
 		log.Fatal(err)
 	}
 	_, err = prices.GetOrCompute(context.Background(), "tea", func(context.Context) (int, error) {
-		var list []int
-		return list[3], nil
+		list := strings.Fields("300 320")
+		return strconv.Atoi(list[3])
 	})
 	if p, ok := errors.AsType[*leash.PanicError](err); ok {
 		fmt.Println("panic:", p.Value, "- stack:", len(p.Stack) > 0)
 	}
-	// Output: panic: runtime error: index out of range [3] with length 0 - stack: true
+	// Output: panic: runtime error: index out of range [3] with length 2 - stack: true
 }
 
 // Fetch tells how the call was answered, in the form of a Cache-Status header
@@ -312,7 +312,7 @@ func ExampleCache_Delete() {
 		if err != nil {
 			return err
 		}
-		defer tx.Rollback() // does nothing after Commit
+		defer func() { _ = tx.Rollback() }() // does nothing after Commit
 		if _, err := tx.ExecContext(ctx, "UPDATE users SET name = $2 WHERE id = $1", id, name); err != nil {
 			return err
 		}

@@ -104,7 +104,7 @@ func unindent(lines []string) []string {
 	}
 	out := make([]string, len(lines))
 	for i, l := range lines {
-		out[i] = l[min(least, len(l)-1):]
+		out[i] = l[min(least, max(len(l)-1, 0)):] // an empty line has no tabs
 	}
 	return out
 }

@@ -44,14 +44,36 @@ func TestStaleWhileRevalidate(t *testing.T) {
 		wg.Wait()
 		time.Sleep(2 * time.Second)
 		src.want(t, 2)
-		for i, c := range nodes {
-			if n := c.Stats().Count(leash.EventRefresh); n > 1 {
-				t.Errorf("node %d began %d refreshes", i, n)
-			}
-		}
 		if u, out, _ := nodes[1].Fetch(t.Context(), "42", src.load); u.ID != 2 || out.Status != leash.StatusHit {
 			t.Errorf("after the refresh: %v, %+v", u, out)
 		}
+	})
+}
+
+// While a refresh asks for its lease, further stale hits start no other.
+func TestOneRefreshAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newRemote(memstore.New())
+		c := newCache(t, store, leash.Options{TTL: time.Second, StaleWhileRevalidate: time.Minute})
+		src := &source{}
+		_, _ = c.GetOrCompute(t.Context(), "42", src.load)
+		time.Sleep(2 * time.Second)
+		store.hook(func(op, _ string) error {
+			if op == "lease" {
+				time.Sleep(100 * time.Millisecond)
+			}
+			return nil
+		}, nil)
+		for range 20 {
+			if _, out, err := c.Fetch(t.Context(), "42", src.load); err != nil || out.Status != leash.StatusUpdating {
+				t.Errorf("got %+v, %v", out, err)
+			}
+		}
+		if n := c.Stats().Count(leash.EventRefresh); n != 1 {
+			t.Errorf("%d refreshes, want 1", n)
+		}
+		time.Sleep(time.Second)
+		src.want(t, 2)
 	})
 }
 
