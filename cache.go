@@ -53,7 +53,8 @@ func (f computeFunc[V]) compute(ctx context.Context) (any, error) {
 // the process is paused for longer than the lease.
 //
 // ctx bounds how long this caller waits; it then gets an error that matches
-// ErrBusy and the context's own. A store that fails is no error: the value is
+// ErrBusy and the context's own; the context's own alone where nothing had been
+// found out yet. A store that fails is no error: the value is
 // computed, without the rest of the cluster knowing.
 //
 // A call that begins after [Cache.Delete] returned nil, on any node, does not
@@ -77,14 +78,20 @@ func (c *Cache[V]) Fetch(ctx context.Context, key string, compute func(ctx conte
 	if err != nil {
 		return zero, Outcome{}, err
 	}
-	a := c.e.get(ctx, key, computeFunc[V](compute), o)
-	v, ok := open[V](c.e, &a)
+	v, a := fetch[V](ctx, c.e, key, computeFunc[V](compute), o)
+	return v, a.Outcome, a.err
+}
+
+func fetch[V any](ctx context.Context, e *engine, key string, comp computer, o call) (V, answer) {
+	a := e.get(ctx, key, comp, o)
+	v, ok := open[V](e, &a)
 	if !ok { // what is stored can not be decoded: that is a miss
 		o.refresh = true
-		a = c.e.get(ctx, key, computeFunc[V](compute), o)
-		v, _ = open[V](c.e, &a)
+		a = e.get(ctx, key, comp, o)
+		v, _ = open[V](e, &a)
 	}
-	return v, a.Outcome, a.err
+	e.event(Event{Kind: a.kind()})
+	return v, a
 }
 
 // open takes the value out of an answer. It reports false when the payload is
@@ -149,8 +156,8 @@ func (c *Cache[V]) Set(ctx context.Context, key string, value V, opts ...Option)
 	if err != nil {
 		return err
 	}
-	if o.refresh || o.bypass {
-		return errors.New("leash: Refresh and Bypass mean nothing to Set")
+	if o.refresh || o.bypass || o.maxWait != c.e.o.MaxWait {
+		return errors.New("leash: of the options only TTL means something to Set")
 	}
 	return c.e.set(ctx, key, value, o.ttl)
 }
@@ -160,7 +167,9 @@ func (c *Cache[V]) Set(ctx context.Context, key string, value V, opts ...Option)
 // before. Call it after the transaction that changed the source has committed,
 // never inside it. An error matches ErrStore and lists the keys that may still
 // hold their old values: they must be deleted again, or are served until their
-// TTL ends.
+// TTL ends. What holds for calls that begin later does not where they read from
+// a replica that lags, or where the store itself forgets the delete, as a
+// failover to such a replica does.
 func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 	return c.e.delete(ctx, keys)
 }

@@ -200,7 +200,7 @@ func (f *flight) unstorable(err error) {
 // in any case, those who came before this publish if it was accepted.
 func (f *flight) publish(c *computation, a answer, s entry.Sealed, b []byte, ttl time.Duration) {
 	e := f.e
-	life := e.seal(b, f.key, s, ttl)
+	fresh, life := e.seal(b, f.key, s, ttl)
 	mid := f.takeLate()
 	send := func(ctx context.Context) (bool, error) { return e.store.Publish(ctx, f.full, b, life, false) }
 	ctx := context.WithoutCancel(c.ctx)
@@ -213,9 +213,9 @@ func (f *flight) publish(c *computation, a answer, s entry.Sealed, b []byte, ttl
 	} else if !stored {
 		e.event(Event{Kind: EventVoided})
 	}
-	a.Stored = stored && ttl > 0
+	a.Stored = stored && fresh > 0
 	if a.Stored && s.Kind != entry.Error {
-		a.TTL = ttl
+		a.TTL = fresh
 	}
 	f.conclude(a, mid, stored)
 }

@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/leashcache/leash/internal/entry"
@@ -91,7 +92,7 @@ func newEngine(name string, store Store, o Options, v reflect.Type) (*engine, er
 	}
 	e.waker, _ = store.(Waker)
 	e.batch, _ = store.(BatchStore)
-	_, e.local = store.(interface{ Local() })
+	_, e.local = store.(LocalStore)
 	e.ctx, e.cancel = context.WithCancelCause(context.Background())
 	e.gets.New = func() any { return newGetCall(e) }
 	for i := range e.shards {
@@ -175,7 +176,7 @@ func (e *engine) set(ctx context.Context, key string, value any, ttl time.Durati
 		return err
 	}
 	defer e.wg.Done()
-	life := e.seal(b, key, entry.Sealed{Publisher: newToken(), Kind: entry.Value}, ttl)
+	_, life := e.seal(b, key, entry.Sealed{Publisher: newToken(), Kind: entry.Value}, ttl)
 	_, err = budgeted(e, ctx, OpSet, func(ctx context.Context) (bool, error) {
 		return e.store.Publish(ctx, full, b, life, true)
 	}, nil)
@@ -189,14 +190,23 @@ func (e *engine) delete(ctx context.Context, keys []string) error {
 			return err
 		}
 	}
-	var errs []error
-	for _, key := range keys {
-		if err := e.deleteOne(ctx, key); err != nil {
-			errs = append(errs, fmt.Errorf("leash: %q may still hold its old value: %w", key, err))
-		}
+	errs := make([]error, len(keys))
+	var g errgroup.Group
+	g.SetLimit(maxDeletes)
+	for i, key := range keys {
+		g.Go(func() error {
+			if err := e.deleteOne(ctx, key); err != nil {
+				errs[i] = fmt.Errorf("leash: %q may still hold its old value: %w", key, err)
+			}
+			return nil
+		})
 	}
+	_ = g.Wait() // the errors are in errs, in the order of the keys
 	return errors.Join(errs...)
 }
+
+// maxDeletes is how many keys of one Delete are under way at a time.
+const maxDeletes = 16
 
 func (e *engine) deleteOne(ctx context.Context, key string) error {
 	full := e.prefix + key
@@ -232,8 +242,9 @@ func (e *engine) encode(value any) ([]byte, error) {
 // those who waited for it find it.
 const handover = time.Second
 
-// seal completes the entry b and returns how long it is to live in the store.
-func (e *engine) seal(b []byte, key string, s entry.Sealed, ttl time.Duration) time.Duration {
+// seal completes the entry b, and returns how long it is fresh and how long it is
+// to live in the store.
+func (e *engine) seal(b []byte, key string, s entry.Sealed, ttl time.Duration) (fresh, life time.Duration) {
 	if e.o.Jitter > 0 && s.Kind != entry.Error {
 		ttl -= time.Duration(float64(ttl) * e.o.Jitter * mathrand.Float64())
 	}
@@ -243,14 +254,14 @@ func (e *engine) seal(b []byte, key string, s entry.Sealed, ttl time.Duration) t
 		s.Created = time.Now()
 	}
 	entry.Finish(b, e.scope, key, s)
-	life := ttl
+	life = ttl
 	if s.Kind == entry.Value {
 		life += max(e.o.StaleWhileRevalidate, e.o.StaleIfError)
 	}
 	if life < time.Millisecond {
 		life = handover
 	}
-	return life
+	return s.Fresh, life
 }
 
 func newToken() (t entry.Token) {

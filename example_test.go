@@ -612,6 +612,24 @@ func ExampleLoader_GetMany() {
 	// queries: 2
 }
 
+// Set takes the same keys as Get.
+func ExampleLoader_Set() {
+	db := openDatabase(User{42, "Ann"})
+	defer db.Close()
+	cache, err := leash.New[User]("users", memstore.New(), leash.Options{TTL: time.Minute})
+	if err != nil {
+		log.Fatal(err)
+	}
+	userByID := leash.Loader[int64, User]{Cache: cache, Load: db.UserByID}
+	ctx := context.Background()
+	fmt.Println(userByID.Set(ctx, 42, User{42, "Bob"}))
+	u, err := userByID.Get(ctx, 42)
+	fmt.Println(u.Name, err)
+	// Output:
+	// <nil>
+	// Bob <nil>
+}
+
 // Delete takes the same keys as Get.
 func ExampleLoader_Delete() {
 	db := openDatabase(User{42, "Ann"})

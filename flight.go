@@ -70,12 +70,6 @@ var errAbandoned = errors.New("leash: all callers have left")
 
 // get answers one call.
 func (e *engine) get(ctx context.Context, key string, comp computer, c call) answer {
-	a := e.answerCall(ctx, key, comp, c)
-	e.event(Event{Kind: a.kind()})
-	return a
-}
-
-func (e *engine) answerCall(ctx context.Context, key string, comp computer, c call) answer {
 	if err := e.check(ctx, key); err != nil {
 		return answer{err: err}
 	}

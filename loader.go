@@ -52,6 +52,18 @@ func (l Loader[K, V]) Fetch(ctx context.Context, key K, opts ...Option) (V, Outc
 	return l.Cache.Fetch(ctx, s, func(ctx context.Context) (V, error) { return l.load(ctx, key) }, opts...)
 }
 
+// Set stores value under key, as [Cache.Set] does, for the Loader's TTL.
+func (l Loader[K, V]) Set(ctx context.Context, key K, value V, opts ...Option) error {
+	s, err := l.key(key)
+	if err != nil {
+		return err
+	}
+	if l.TTL != nil && len(opts) == 0 {
+		opts = []Option{TTL(l.TTL(key, value))}
+	}
+	return l.Cache.Set(ctx, s, value, opts...)
+}
+
 // Delete removes the values of keys, as [Cache.Delete] does.
 func (l Loader[K, V]) Delete(ctx context.Context, keys ...K) error {
 	ss := make([]string, len(keys))

@@ -42,7 +42,8 @@ func (m *many[K, V]) get() (map[K]V, error) {
 	}
 	if m.call.bypass {
 		for i := range m.keys {
-			m.take(i, m.e.get(m.ctx, m.names[i], m.single(i), m.call))
+			v, a := fetch[V](m.ctx, m.e, m.names[i], m.single(i), m.call)
+			m.put(i, v, a.err)
 		}
 		return m.result()
 	}
@@ -65,21 +66,22 @@ func (m *many[K, V]) result() (map[K]V, error) {
 // take puts the answer to key i where it belongs.
 func (m *many[K, V]) take(i int, a answer) {
 	v, ok := open[V](m.e, &a)
-	switch {
-	case a.err != nil && errors.Is(a.err, ErrNotFound):
-	case a.err != nil:
-		m.errs[m.keys[i]] = a.err
-	case ok:
-		m.values[m.keys[i]] = v
-	default: // what is stored can not be decoded
+	if !ok { // what is stored can not be decoded
 		c := m.call
 		c.refresh = true
-		again := m.e.get(m.ctx, m.names[i], m.single(i), c)
-		if v, ok = open[V](m.e, &again); ok && again.err == nil {
-			m.values[m.keys[i]] = v
-		} else {
-			m.errs[m.keys[i]] = again.err
-		}
+		v, a = fetch[V](m.ctx, m.e, m.names[i], m.single(i), c)
+	} else {
+		m.e.event(Event{Kind: a.kind()})
+	}
+	m.put(i, v, a.err)
+}
+
+func (m *many[K, V]) put(i int, v V, err error) {
+	switch {
+	case err == nil:
+		m.values[m.keys[i]] = v
+	case !errors.Is(err, ErrNotFound):
+		m.errs[m.keys[i]] = err
 	}
 }
 
@@ -107,7 +109,6 @@ func (m *many[K, V]) read() []pending {
 			m.e.countUndecodable(&v)
 			if a, ok := m.e.atOnce(&v, g); ok {
 				m.e.refreshIfDue(f, g, &v)
-				m.e.event(Event{Kind: a.kind()})
 				m.take(i, a)
 				continue
 			}
@@ -164,7 +165,6 @@ func (m *many[K, V]) compute(missing []pending) {
 	}
 	for _, w := range all {
 		a := w.f.await(m.ctx, w.g, w.g != &w.f.first)
-		m.e.event(Event{Kind: a.kind()})
 		m.take(w.i, a)
 	}
 }

@@ -4,6 +4,7 @@ package leash
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -30,8 +31,8 @@ type Event struct {
 // EventKind says what happened.
 type EventKind uint8
 
-// The kinds of events. One caller's call is exactly one of EventHit to
-// EventBypass; the others tell how it came about.
+// The kinds of events. Every GetOrCompute, and every key of a GetMany, is exactly
+// one of EventHit to EventLeft; the others tell how it came about.
 const (
 	EventHit         EventKind = iota // a call was answered by a fresh value
 	EventUpdating                     // a call was answered by a stale value while it is refreshed
@@ -41,7 +42,7 @@ const (
 	EventMiss                         // a call was answered by a computation in this process
 	EventElsewhere                    // a call was answered by a computation on another node, for which it waited
 	EventBypass                       // a call bypassed the cache
-	EventLeft                         // a call ended without an answer: its context or its wait ended
+	EventLeft                         // a call ended without an answer: its context or its wait ended, or it was refused
 	EventCoalesced                    // a call joined others in this process
 	EventCompute                      // a computation ended; Duration, Result, Err
 	EventWait                         // a wait for another node ended; Duration
@@ -71,7 +72,8 @@ type Result uint8
 
 // The results of computations.
 const (
-	ResultValue Result = iota
+	ResultNone Result = iota // the event is not of a computation
+	ResultValue
 	ResultNotFound
 	ResultError
 	ResultPanic
@@ -80,7 +82,7 @@ const (
 	ResultCancelled
 )
 
-var resultNames = []string{"value", "not_found", "error", "panic", "goexit", "timeout", "cancelled"}
+var resultNames = []string{"none", "value", "not_found", "error", "panic", "goexit", "timeout", "cancelled"}
 
 // String returns the result's name in snake case.
 func (r Result) String() string { return name(resultNames, int(r)) }
@@ -90,7 +92,8 @@ type Op uint8
 
 // The steps at a store.
 const (
-	OpGet Op = iota
+	OpNone Op = iota // the event is not of a step at the store
+	OpGet
 	OpLease
 	OpPublish
 	OpRenew
@@ -101,7 +104,7 @@ const (
 	ops
 )
 
-var opNames = [ops]string{"get", "lease", "publish", "renew", "abandon", "delete", "set", "get_many"}
+var opNames = [ops]string{"none", "get", "lease", "publish", "renew", "abandon", "delete", "set", "get_many"}
 
 // String returns the step's name in snake case.
 func (o Op) String() string { return name(opNames[:], int(o)) }
@@ -163,8 +166,9 @@ func (e *engine) event(ev Event) {
 	}
 }
 
-// LogTo returns an Observer that writes events to l: what an operator should
-// look at as warnings, the rest for debugging.
+// LogTo returns an Observer that writes every event to l: what an operator should
+// look at as warnings, the rest for debugging. Nothing is held back: a store that
+// is down makes a line for each failed step.
 func LogTo(l *slog.Logger) Observer { return logObserver{l} }
 
 type logObserver struct{ l *slog.Logger }
@@ -172,8 +176,12 @@ type logObserver struct{ l *slog.Logger }
 func (o logObserver) Observe(ev Event) {
 	level := slog.LevelDebug
 	switch ev.Kind {
-	case EventStoreError, EventLeaseLost, EventUndecodable, EventUnleased:
+	case EventStoreError, EventUndecodable:
 		level = slog.LevelWarn
+	case EventUnleased:
+		if !errors.Is(ev.Err, ErrBusy) { // with Compute it is what the user asked for
+			level = slog.LevelWarn
+		}
 	case EventCompute:
 		if ev.Result > ResultNotFound {
 			level = slog.LevelWarn

@@ -76,8 +76,9 @@ type Options struct {
 
 	// Backoff is how long a failed computation is not tried again by anybody in
 	// the cluster; callers get a [ComputeError] meanwhile. StaleBackoff is the
-	// same where a stale value is returned instead. Errors of contexts are
-	// never shared. Defaults 1 s and 10 s; negative is off.
+	// same where a value stands that the failure does not replace: a stale one,
+	// or one that was to be refreshed. Errors of contexts are never shared.
+	// Defaults 1 s and 10 s; negative is off.
 	Backoff, StaleBackoff time.Duration
 
 	// OperationTimeout is how long any step at the store may take, whatever the
@@ -85,8 +86,8 @@ type Options struct {
 	// this call. Default 250 ms.
 	OperationTimeout time.Duration
 
-	// MaxUnleased is how many computations may run at once in this process
-	// without a lease, because the store failed or OnBusy is [Compute].
+	// MaxUnleased is how many of this cache's computations may run at once
+	// in this process without a lease, because the store failed or OnBusy is [Compute].
 	// Default 16. Who waits for a place longer than OperationTimeout gets
 	// [ErrOverloaded].
 	MaxUnleased int
@@ -165,8 +166,8 @@ func (e *engine) call(opts []Option) (call, error) {
 	for _, o := range opts {
 		switch o.kind {
 		case optTTL:
-			if o.d <= 0 {
-				return c, fmt.Errorf("leash: TTL(%v): a TTL must be positive", o.d)
+			if o.d < minTTL {
+				return c, fmt.Errorf("leash: TTL(%v): a TTL must be at least %v", o.d, minTTL)
 			}
 			c.ttl = o.d
 		case optMaxWait:
@@ -189,6 +190,7 @@ func (e *engine) call(opts []Option) (call, error) {
 }
 
 const (
+	minTTL  = time.Millisecond
 	maxKey  = 64 << 10
 	maxName = 128
 )
@@ -208,14 +210,14 @@ func (o Options) complete(name string, store Store, v reflect.Type) (Options, er
 	switch {
 	case o.TTL == 0:
 		bad("Options.TTL is not set: say how long a value is fresh, for example 5 * time.Minute")
-	case o.TTL < time.Millisecond:
-		bad("Options.TTL is %v: it must be at least 1ms", o.TTL)
+	case o.TTL < minTTL:
+		bad("Options.TTL is %v: it must be at least %v", o.TTL, minTTL)
 	}
 	if o.Jitter >= 1 || math.IsNaN(o.Jitter) {
 		bad("Options.Jitter is %v: it is a part of the TTL, below 1; negative is off", o.Jitter)
 	}
-	if o.RefreshAhead < 0 || math.IsInf(o.RefreshAhead, 0) || math.IsNaN(o.RefreshAhead) {
-		bad("Options.RefreshAhead is %v: it must be 0 for off, or positive, usually 1", o.RefreshAhead)
+	if math.IsInf(o.RefreshAhead, 0) || math.IsNaN(o.RefreshAhead) {
+		bad("Options.RefreshAhead is %v: it must be 0 or less for off, or positive, usually 1", o.RefreshAhead)
 	}
 	if o.OnBusy > Compute {
 		bad("Options.OnBusy is %d: use Wait, Fail or Compute", o.OnBusy)
@@ -223,8 +225,8 @@ func (o Options) complete(name string, store Store, v reflect.Type) (Options, er
 	if o.OnBusy == Fail && o.MaxWait > 0 {
 		bad("Options.OnBusy Fail and MaxWait %v contradict each other: Fail does not wait", o.MaxWait)
 	}
-	if o.StaleIfError <= 0 && o.StaleBackoff > 0 {
-		bad("Options.StaleBackoff is %v, but StaleIfError is off: no stale value is ever returned after a failure", o.StaleBackoff)
+	if o.StaleBackoff > 0 && o.StaleIfError <= 0 && o.StaleWhileRevalidate <= 0 && o.RefreshAhead <= 0 {
+		bad("Options.StaleBackoff is %v, but StaleIfError, StaleWhileRevalidate and RefreshAhead are off: no value outlives a failure", o.StaleBackoff)
 	}
 	if o.MaxUnleased < 0 {
 		bad("Options.MaxUnleased is %d: it must be positive, or 0 for 16", o.MaxUnleased)
@@ -260,7 +262,7 @@ func (o Options) complete(name string, store Store, v reflect.Type) (Options, er
 	for _, p := range []*time.Duration{&o.NotFoundTTL, &o.StaleWhileRevalidate, &o.StaleIfError, &o.MaxWait, &o.Backoff, &o.StaleBackoff} {
 		*p = max(*p, 0)
 	}
-	o.Jitter = max(o.Jitter, 0)
+	o.Jitter, o.RefreshAhead = max(o.Jitter, 0), max(o.RefreshAhead, 0)
 	return o, errors.Join(errs...)
 }
 
@@ -294,7 +296,7 @@ func checkStore(bad func(string, ...any), store Store) {
 	if !reflect.TypeOf(store).Comparable() {
 		bad("the store, a %T, is not comparable: pass a pointer", store)
 	}
-	if c, ok := store.(interface{ Check() error }); ok {
+	if c, ok := store.(CheckedStore); ok {
 		if err := c.Check(); err != nil {
 			bad("the store can not be used: %w", err)
 		}

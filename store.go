@@ -58,7 +58,8 @@ type Store interface {
 	// Get reads the entry under key, or returns nil when nothing is there;
 	// what is there but empty is returned empty, not nil. It may use buf's
 	// capacity for the result, and the result belongs to the caller. Get may
-	// read from a replica.
+	// read from a replica; then a value that was deleted on the primary can be
+	// read until the replica has caught up.
 	Get(ctx context.Context, key string, buf []byte) (entry []byte, err error)
 
 	// Lease asks, in one atomic step on the primary, for the right to compute
@@ -112,6 +113,18 @@ type Store interface {
 	// Delete removes value and lease in one step and wakes who waits. It is
 	// not an error when nothing is there.
 	Delete(ctx context.Context, key string) error
+}
+
+// LocalStore is implemented by a store that answers without leaving the process.
+// Its steps are taken on the caller's own goroutine, without a time limit.
+type LocalStore interface {
+	Local()
+}
+
+// CheckedStore is implemented by a store that can be made wrongly. New calls
+// Check, and fails with what it returns.
+type CheckedStore interface {
+	Check() error
 }
 
 // BatchStore is implemented by a store that reads many keys in one trip.

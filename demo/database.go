@@ -29,7 +29,7 @@ const (
 	// A query is to take about queryTime on one core. So many rows are made.
 	queryTime = 100 * time.Millisecond
 	fewRows   = 50_000 // enough to measure how long a row takes
-	mostRows  = 1_000_000
+	mostRows  = 800_000
 
 	// connections per node: four nodes have as many as a database server with a
 	// few cores is usually given.
@@ -229,11 +229,11 @@ func insert(ctx context.Context, tx *sql.Tx, random *rand.Rand, rows int) error 
 	return nil
 }
 
-// measure returns how long a query takes: the shortest of three, because others
+// measure returns how long a query takes: the shortest of five, because others
 // on this machine can only make it longer.
 func measure(ctx context.Context, db queryer) (time.Duration, error) {
 	var shortest time.Duration
-	for i := range 3 {
+	for i := range 5 {
 		start := time.Now()
 		if _, err := report(ctx, db, hotShop); err != nil {
 			return 0, err

@@ -231,6 +231,9 @@ func TestRefusesBeforeAnythingStarts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cmd, tmp := demo(t, test.args...)
 			out, _ := cmd.CombinedOutput() // the exit code is looked at
+			if test.code == 1 && strings.Count(string(out), "\n") != 1 {
+				t.Errorf("more than one line says what is wrong:\n%s", out)
+			}
 			if code := cmd.ProcessState.ExitCode(); code != test.code || !strings.Contains(string(out), test.text) {
 				t.Errorf("exit code %d, want %d; want %q in:\n%s", code, test.code, test.text, out)
 			}

@@ -6,10 +6,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
+	neturl "net/url"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -96,6 +98,9 @@ func (l *load) get(ctx context.Context, url string, expected []byte) error {
 		return err
 	}
 	response, err := l.nodes.client.Do(request)
+	if failed, ok := errors.AsType[*neturl.Error](err); ok && failed.Timeout() {
+		return fmt.Errorf("no answer within %v", answerWithin)
+	}
 	if err != nil {
 		return err
 	}

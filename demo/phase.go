@@ -62,6 +62,7 @@ func runPhase(ctx context.Context, o options, nodes *cluster, p protection, expe
 		Requests: len(latencies), Errors: l.errors,
 		P50: millis(quantile(latencies, 0.5)), P99: millis(quantile(latencies, 0.99)), Slowest: millis(quantile(latencies, 1)),
 	}
+	show.line(stand, time.Since(start).Seconds(), len(latencies), 0, r.Queries)
 	if l.firstErr != nil {
 		r.Error = l.firstErr.Error()
 		show.line("%d requests failed, the first with: %s", r.Errors, r.Error)
@@ -73,6 +74,10 @@ func millis(d time.Duration) float64 {
 	return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond)
 }
 
+// stand is how a phase stands; with the longest name it must fit into 80 columns,
+// because a line that wraps can not be written over.
+const stand = "%2.0f s  %4d sent  %4d waiting  %3d queries"
+
 // watch shows how a phase goes on, once per second.
 func watch(ctx context.Context, l *load, nodes *cluster, start time.Time, show *progress) {
 	for sleep(ctx, time.Second-time.Since(start)%time.Second) {
@@ -81,7 +86,7 @@ func watch(ctx context.Context, l *load, nodes *cluster, start time.Time, show *
 			continue // nodes may be too busy to tell, which is the point of the first phase
 		}
 		sent, answered := l.sent.Load(), l.answered.Load()
-		show.now("%4.0f s  %5d requests  %4d waiting  %4d queries", time.Since(start).Seconds(), sent, sent-answered, len(stats.Queries))
+		show.now(stand, time.Since(start).Seconds(), sent, sent-answered, len(stats.Queries))
 	}
 }
 

@@ -58,7 +58,7 @@ func run(ctx context.Context, o options) error {
 
 	report := newReport(o, st, size)
 	for i, p := range protections {
-		show.prefix = fmt.Sprintf("%d/%d  %-*s  ", i+1, len(protections), nameWidth(), p.name)
+		show.prefix = fmt.Sprintf("%d/%d %-*s  ", i+1, len(protections), nameWidth(), p.name)
 		r, err := runPhase(ctx, o, nodes, p, expected, show)
 		if err != nil {
 			return interrupted(ctx, err)

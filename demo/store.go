@@ -39,6 +39,7 @@ func openStore(ctx context.Context, addr string) (*store, error) {
 		return nil, fmt.Errorf("-redis: %w", err)
 	}
 	o.MaxRetries = -1
+	redis.SetLogger(silent{}) // it would tell what the error below tells
 	rdb := redis.NewClient(o)
 	defer rdb.Close()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -48,6 +49,11 @@ func openStore(ctx context.Context, addr string) (*store, error) {
 	}
 	return &store{url: url, name: "Redis at " + o.Addr}, nil
 }
+
+// silent is a logger for go-redis.
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
 
 // embed starts a server that speaks Redis's protocol in this process.
 func embed() (*store, error) {

@@ -8,10 +8,9 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 )
 
-// report is the result of a run.
+// runReport is the result of a run.
 type runReport struct {
 	Nodes    int           `json:"nodes"`
 	Rate     int           `json:"requests_per_second"`
@@ -65,15 +64,12 @@ func (r *runReport) print(out io.Writer, asJSON bool) error {
 
 func (r *runReport) table(out io.Writer) error {
 	fmt.Fprintln(out)
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "\texpiries\tqueries\tper expiry\trequests\terrors\tp50\tp99\tslowest\t")
+	const heads, cells = "%-*s %9s %8s %11s %9s %7s %8s %8s %8s\n", "%-*s %9d %8d %11.1f %9d %7d %8s %8s %8s\n"
+	fmt.Fprintf(out, heads, nameWidth(), "", "expiries", "queries", "per expiry", "requests", "errors", "p50", "p99", "slowest")
 	for _, p := range r.Phases {
-		fmt.Fprintf(w, "%-*s\t%d\t%d\t%.1f\t%d\t%d\t%s\t%s\t%s\t\n", nameWidth(), p.Name,
+		fmt.Fprintf(out, cells, nameWidth(), p.Name,
 			p.Expiries, p.Queries, float64(p.Queries)/float64(max(p.Expiries, 1)), p.Requests, p.Errors,
 			milliseconds(p.P50), milliseconds(p.P99), milliseconds(p.Slowest))
-	}
-	if err := w.Flush(); err != nil {
-		return err
 	}
 	for _, p := range r.Phases {
 		if p.Disturbed > 0 {
@@ -83,8 +79,8 @@ func (r *runReport) table(out io.Writer) error {
 	_, err := fmt.Fprintf(out, `
 An expiry is a value that had to be made: %d at the cold start of each phase, one
 for each shop, and again when the TTL was over. Queries are counted by the
-database, latencies from when a request was due. The slowest of the last phase
-is its cold start: there is no stale value yet. The run took %.0f s.
+database, latencies from when a request was due. At a cold start the last phase
+has no stale value yet, so its first requests wait, too. The run took %.0f s.
 `, len(shops()), r.Seconds)
 	return err
 }

@@ -21,9 +21,7 @@ func TestSlotMigration(t *testing.T) {
 	c := servers.Cluster(t)
 	dial := func() node {
 		rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addrs()})
-		s := New(rdb)
-		t.Cleanup(func() { _, _ = s.Close(), rdb.Close() })
-		return node{s, nil}
+		return node{newStore(t, rdb), nil}
 	}
 	a, b := dial(), dial()
 	key := "users:1"

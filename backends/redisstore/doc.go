@@ -52,7 +52,7 @@
 //
 // and in addition, on a cluster:
 //
-//	ACL SETUSER app-on-cluster +cluster|slots
+//	ACL SETUSER app-on-cluster +cluster|slots +command
 //
 // Where scripts are forbidden, each step but the read and the first lease is a
 // transaction (WATCH, GET, PTTL, TIME, MULTI, SET or DEL, EXEC), which is slower,

@@ -31,9 +31,7 @@ func ways(t *testing.T, f func(t *testing.T, n node, c *counter)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := New(ap)
-		t.Cleanup(func() { _, _ = s.Close(), ap.Close() })
-		f(t, node{s, n.line}, c)
+		f(t, node{newStore(t, ap), n.line}, c)
 	})
 	t.Run("transactions", func(t *testing.T) {
 		n := newNode(t, srv, asUser("noscripts"))

@@ -41,29 +41,27 @@ func (s *Store) Lease(ctx context.Context, key string, lease, seen []byte, steal
 	return o.entry, o.left, failed("lease", err)
 }
 
+// ask sends the head a second time only after a refusal. If the caller wants to
+// be told of a change, it is put on the list of waiters not before the
+// subscription stands: what came in between would go unheard.
 func (s *Store) ask(ctx context.Context, key string, seen []byte, a ask) (outcome, error) {
-	refused := false
 	if seen == nil && !s.noSetGet.Load() {
 		o, found, err := s.setNX(ctx, key, a)
 		if found == answer || err != nil {
 			return o, err
 		}
-		refused = found == somebodysLease
-	}
-	if a.channel = s.wake.listening(key); a.channel == "" && !refused {
-		o, err := s.leaseStep(ctx, key, a)
-		if err != nil || o.left == 0 {
-			return o, err
-		}
-		if a.channel = s.wake.listen(ctx, key); a.channel == "" {
-			return o, nil
+		if found == somebodysLease {
+			a.channel = s.wake.listen(ctx, key)
+			return s.leaseStep(ctx, key, a)
 		}
 	}
-	// Refused, so the same head may be sent again. If the caller wants to be told
-	// of a change, then not before the subscription stands: what came in between
-	// would go unheard.
-	if a.channel == "" {
-		a.channel = s.wake.listen(ctx, key)
+	a.channel = s.wake.listening(key)
+	o, err := s.leaseStep(ctx, key, a)
+	if err != nil || o.left == 0 || a.channel != "" {
+		return o, err
+	}
+	if a.channel = s.wake.listen(ctx, key); a.channel == "" {
+		return o, nil
 	}
 	return s.leaseStep(ctx, key, a)
 }

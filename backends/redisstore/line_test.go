@@ -129,9 +129,15 @@ func newNode(t *testing.T, srv *servers.Server, change ...func(*redis.Options)) 
 		f(o)
 	}
 	rdb := redis.NewClient(o)
+	return node{newStore(t, rdb), l}
+}
+
+// newStore waits for acknowledgements as long as a busy machine may take.
+func newStore(t *testing.T, rdb redis.UniversalClient) *Store {
 	s := New(rdb)
+	s.wake.ack = 10 * time.Second
 	t.Cleanup(func() { _, _ = s.Close(), rdb.Close() })
-	return node{s, l}
+	return s
 }
 
 func asUser(name string) func(*redis.Options) {

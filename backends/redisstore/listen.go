@@ -38,7 +38,8 @@ type listener struct {
 	log     *slog.Logger
 	id      string
 	watches watches
-	idle    time.Duration // idleAfter, but for tests
+	idle    time.Duration // idleAfter, and
+	ack     time.Duration // ackWithin, but for tests
 
 	ctx    context.Context // ends with close
 	cancel context.CancelFunc
@@ -63,7 +64,7 @@ func newListener(rdb redis.UniversalClient, log *slog.Logger) *listener {
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // does not fail since Go 1.24
 	l := &listener{
-		rdb: rdb, log: log, id: hex.EncodeToString(id[:]), idle: idleAfter,
+		rdb: rdb, log: log, id: hex.EncodeToString(id[:]), idle: idleAfter, ack: ackWithin,
 		watches:  watches{byKey: map[string][]*watch{}},
 		channels: map[string]*subscription{},
 		blocked:  map[string]time.Time{},
@@ -118,7 +119,7 @@ func (l *listener) listen(ctx context.Context, key string) string {
 		return ""
 	}
 	if acked := l.subscribe(name); acked != nil {
-		timeout := time.NewTimer(ackWithin)
+		timeout := time.NewTimer(l.ack)
 		defer timeout.Stop()
 		select {
 		case <-acked:

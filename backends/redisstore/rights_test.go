@@ -56,9 +56,7 @@ func TestDocumentedRightsOnCluster(t *testing.T) {
 		t.Run(user, func(t *testing.T) {
 			dial := func() node {
 				rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addrs(), Username: user, Password: "secret"})
-				s := New(rdb)
-				t.Cleanup(func() { _, _ = s.Close(), rdb.Close() })
-				return node{s, nil}
+				return node{newStore(t, rdb), nil}
 			}
 			useAll(t, dial(), dial())
 		})

@@ -103,7 +103,7 @@ func (s *Store) eval(ctx context.Context, how sending, sc *script, key string, a
 	switch {
 	case err == nil:
 		return v, nil
-	case src != sc.plain && strings.Contains(err.Error(), "unexpected symbol near '#'"):
+	case src != sc.plain && strings.Contains(err.Error(), "near '#'"):
 		s.noShebang.Store(true)
 		return s.eval(ctx, how, sc, key, args...)
 	case forbidden(err, "eval"):

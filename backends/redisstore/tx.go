@@ -63,7 +63,7 @@ func (s *Store) transact(ctx context.Context, key string, step func(current) cha
 			s.tell(ctx, key, c.wake, c.hint)
 			return nil
 		case errors.Is(err, redis.TxFailedErr):
-		case !sent && !refused(err) && lost == 0: // a stale pooled connection; nothing was done
+		case !sent && lost == 0 && !refused(err) && again(ctx, err): // a stale pooled connection; nothing was done
 			lost++
 		default:
 			return err

@@ -119,13 +119,14 @@ type group struct {
 	nodes   []*nodes.Node
 	proxies []*wire.Proxy
 	source  *nodes.Source
+	killed  map[int]bool
 }
 
 // shared returns the nodes that tests share, warm.
 func (b *backend) shared(t *testing.T) *group {
 	t.Helper()
 	if b.group == nil {
-		g, err := b.newGroup()
+		g, err := newGroup(b.config)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,7 +138,13 @@ func (b *backend) shared(t *testing.T) *group {
 // own returns nodes for this test alone.
 func (b *backend) own(t *testing.T) *group {
 	t.Helper()
-	g, err := b.newGroup()
+	return b.with(t, b.config)
+}
+
+// with returns nodes of another configuration for this test alone.
+func (b *backend) with(t *testing.T, config nodes.Config) *group {
+	t.Helper()
+	g, err := newGroup(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,16 +152,15 @@ func (b *backend) own(t *testing.T) *group {
 	return g
 }
 
-func (b *backend) newGroup() (*group, error) {
-	g := &group{source: nodes.NewSource()}
+func newGroup(config nodes.Config) (*group, error) {
+	g := &group{source: nodes.NewSource(), killed: map[int]bool{}}
 	for i := range nodeCount {
-		p, err := wire.Start(b.config.Addrs...)
+		p, err := wire.Start(config.Addrs...)
 		if err != nil {
 			g.close()
 			return nil, err
 		}
 		g.proxies = append(g.proxies, p)
-		config := b.config
 		config.Index, config.Via = i, p.Via()
 		n, err := nodes.Start(config, g.source)
 		if err != nil {
@@ -170,7 +176,7 @@ func (g *group) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
 	for _, n := range g.nodes {
-		if err := n.Close(ctx); err != nil {
+		if err := n.Close(ctx); err != nil && !g.killed[n.Index] {
 			fmt.Printf("node %d does not close: %v\n", n.Index, err)
 		}
 	}

@@ -43,7 +43,7 @@ func (g *group) delayAtRandom() {
 func TestNothingStaleAfterDelete(t *testing.T) {
 	onEach(t, func(t *testing.T, b *backend) {
 		g := b.shared(t)
-		ops := g.deleteLoad(t, b, plain, 150)
+		ops := g.deleteLoad(t, b, plain, 200)
 		t.Log(describe(g, t, ops))
 		for _, op := range ops {
 			if op.Err != nodes.None || op.Found && !op.Right || op.Kind == nodes.FetchOp && !op.Found {

@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"flag"
 	"os"
 	"testing"
 
@@ -11,6 +12,10 @@ import (
 
 func TestMain(m *testing.M) {
 	nodes.Main()
+	// Tests that run in parallel wait most of the time.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	code := m.Run()
 	tearDown()
 	os.Exit(code)

@@ -12,7 +12,7 @@ end
 local now, life, stop = millis(), redis.call('PTTL', key), u64(h, 29)
 local area = string.rep('\0', 48)
 if pause > 0 then
-  area = ZERO .. struct.pack('>I8I8I4I4I4', after(now, pause), 0, 0, pause, 0) .. '\1\0\0\0'
+  area = ZERO .. bytes(after(now, pause), 8) .. bytes(0, 12) .. bytes(pause, 4) .. bytes(0, 4) .. '\1\0\0\0'
 end
 if list == '' then
   redis.call('SETRANGE', key, 4, area)

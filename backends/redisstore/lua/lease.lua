@@ -37,7 +37,7 @@ local function take(h, now, life)
   else
     redis.call('PEXPIRE', key, ttl)
   end
-  local area = lease:sub(5, 20) .. struct.pack('>I8I8', till, stop) .. lease:sub(37, 52)
+  local area = lease:sub(5, 20) .. bytes(till, 8) .. bytes(stop, 8) .. lease:sub(37, 52)
   redis.call('SETRANGE', key, 4, area)
   if not has_value(h) then return {1} end
   return {1, h:sub(1, 4) .. area .. h:sub(53, 72)}

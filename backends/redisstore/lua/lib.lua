@@ -14,8 +14,24 @@ end
 local function after(now, ttl) return now + ttl + 1 end
 
 local function token(h) return h:sub(5, 20) end
-local function u64(h, at) return struct.unpack('>I8', h:sub(at, at + 7)) end
-local function u32(h, at) return struct.unpack('>I4', h:sub(at, at + 3)) end
+
+-- Big-endian numbers, without the library that only some servers have.
+local function number(h, at, width)
+  local n = 0
+  for i = at, at + width - 1 do n = n * 256 + h:byte(i) end
+  return n
+end
+local function bytes(n, width)
+  local b = ''
+  for _ = 1, width do
+    b = string.char(n % 256) .. b
+    n = math.floor(n / 256)
+  end
+  return b
+end
+local function u64(h, at) return number(h, at, 8) end
+local function u32(h, at) return number(h, at, 4) end
+
 local function backoff(h) return h:byte(49) % 2 end
 local function publisher(h) return h:sub(53, 68) end
 local function size(h) return u32(h, 69) end
@@ -41,7 +57,7 @@ end
 -- ACL without rights on the channel, must not spoil the step that was taken.
 local function wake(list, entry)
   if #list > 65536 then return end
-  local message = struct.pack('>I4', #key) .. key .. entry
+  local message = bytes(#key, 4) .. key .. entry
   local at = 1
   while at <= #list do
     local channel = list:sub(at + 1, at + list:byte(at))

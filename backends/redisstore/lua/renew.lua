@@ -15,5 +15,5 @@ elseif life < ttl then
   redis.call('PEXPIRE', key, ttl)
 end
 local count = (u32(h, 37) + 1) % 4294967296
-redis.call('SETRANGE', key, 20, struct.pack('>I8I8I4', till, stop, count))
+redis.call('SETRANGE', key, 20, bytes(till, 8) .. bytes(stop, 8) .. bytes(count, 4))
 return 1

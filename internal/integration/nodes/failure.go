@@ -22,6 +22,7 @@ const (
 	Missing      Failure = "leash.ErrNotFound"
 	Left         Failure = "the caller's own cancelled context"
 	Busy         Failure = "leash.ErrBusy"
+	Overloaded   Failure = "leash.ErrOverloaded"
 	StoreFailed  Failure = "leash.ErrStore"
 	Other        Failure = "another error"
 )
@@ -48,6 +49,8 @@ func failureOf(err error) Failure {
 		return Left
 	case errors.Is(err, leash.ErrBusy):
 		return Busy
+	case errors.Is(err, leash.ErrOverloaded):
+		return Overloaded
 	case errors.Is(err, leash.ErrStore):
 		return StoreFailed
 	}

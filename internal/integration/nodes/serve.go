@@ -52,14 +52,14 @@ func (n *node) connect() error {
 	dial := wire.Dialer(&n.tally, c.Via)
 	if c.Cluster {
 		n.client = redis.NewClusterClient(&redis.ClusterOptions{
-			Addrs: c.Addrs, Dialer: dial, Username: c.User, Password: c.Password, PoolSize: 64,
+			Addrs: c.Addrs, Dialer: dial, Username: c.User, Password: c.Password, PoolSize: 64, ReadTimeout: c.ReadTimeout,
 		})
 		n.rdb = n.client
 		n.store = redisstore.New(n.rdb)
 		return nil
 	}
 	plain := redis.NewClient(&redis.Options{
-		Addr: c.Addrs[0], Dialer: dial, Username: c.User, Password: c.Password, PoolSize: 64,
+		Addr: c.Addrs[0], Dialer: dial, Username: c.User, Password: c.Password, PoolSize: 64, ReadTimeout: c.ReadTimeout,
 	})
 	n.client, n.rdb = plain, plain
 	if c.AutoPipeline {

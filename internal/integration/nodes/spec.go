@@ -21,6 +21,7 @@ type Config struct {
 	Cluster        bool
 	AutoPipeline   bool
 	User, Password string
+	ReadTimeout    time.Duration     // of the client; 0 is its own default
 	Via            map[string]string // where to connect instead of an address
 }
 
