@@ -175,6 +175,7 @@ func (a *answer) kind() EventKind {
 		return EventElsewhere
 	case StatusBypass:
 		return EventBypass
+	default:
+		return EventLeft
 	}
-	return EventLeft
 }

@@ -68,7 +68,7 @@ func (c *contest) send(ctx context.Context, s *sending) (granted, error) {
 	f, e := c.f, c.f.e
 	head := entry.NewLease(s.token, e.o.Lease, time.Duration(e.cost.Load()))
 	seen, steal := c.seen, c.steal
-	return budgeted(e, withValues{ctx, f.values()}, OpLease, func(ctx context.Context) (g granted, err error) {
+	return budgeted(withValues{ctx, f.values()}, e, OpLease, func(ctx context.Context) (g granted, err error) {
 		g.entry, g.left, err = e.store.Lease(ctx, f.full, head, seen, steal, e.o.Lease)
 		return g, err
 	}, func(g granted) { // too late: nobody computes under this lease

@@ -75,7 +75,7 @@ func (f *flight) keep(on bool) {
 // during the computation starts anew at once.
 func (f *flight) renew(l *lease) bool {
 	e, sent := f.e, time.Now()
-	held, err := budgeted(e, f.values(), OpRenew, func(ctx context.Context) (bool, error) {
+	held, err := budgeted(f.values(), e, OpRenew, func(ctx context.Context) (bool, error) {
 		return e.store.Renew(ctx, f.full, l.token[:], e.o.Lease)
 	}, nil)
 	switch {
@@ -131,7 +131,7 @@ func (f *flight) outlive(c *computation, l lease) {
 // abandon gives the lease up, and reports whether it stood.
 func (f *flight) abandon(l lease, backoff time.Duration) bool {
 	e := f.e
-	held, _ := budgeted(e, context.Background(), OpAbandon, func(ctx context.Context) (bool, error) {
+	held, _ := budgeted(context.Background(), e, OpAbandon, func(ctx context.Context) (bool, error) {
 		return e.store.Abandon(ctx, f.full, l.token[:], backoff)
 	}, nil)
 	return held
@@ -204,9 +204,9 @@ func (f *flight) publish(c *computation, a answer, s entry.Sealed, b []byte, ttl
 	mid := f.takeLate()
 	send := func(ctx context.Context) (bool, error) { return e.store.Publish(ctx, f.full, b, life, false) }
 	ctx := context.WithoutCancel(c.ctx)
-	stored, err := budgeted(e, ctx, OpPublish, send, nil)
+	stored, err := budgeted(ctx, e, OpPublish, send, nil)
 	if err != nil { // unknown: ask again before giving up, the step knows its own earlier success
-		stored, err = budgeted(e, ctx, OpPublish, send, nil)
+		stored, err = budgeted(ctx, e, OpPublish, send, nil)
 	}
 	if err != nil {
 		f.abandon(lease{token: s.Publisher}, 0)

@@ -105,7 +105,7 @@ func deleteWins(t *testing.T, seed uint64) {
 				}
 				return
 			case what == 2:
-				node.GetOrCompute(ctx, "42", func(context.Context) (user, error) { time.Sleep(took); return user{}, errors.New("down") })
+				_, _ = node.GetOrCompute(ctx, "42", func(context.Context) (user, error) { time.Sleep(took); return user{}, errors.New("down") })
 				return
 			}
 			floor := h.floor()

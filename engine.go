@@ -177,7 +177,7 @@ func (e *engine) set(ctx context.Context, key string, value any, ttl time.Durati
 	}
 	defer e.wg.Done()
 	_, life := e.seal(b, key, entry.Sealed{Publisher: newToken(), Kind: entry.Value}, ttl)
-	_, err = budgeted(e, ctx, OpSet, func(ctx context.Context) (bool, error) {
+	_, err = budgeted(ctx, e, OpSet, func(ctx context.Context) (bool, error) {
 		return e.store.Publish(ctx, full, b, life, true)
 	}, nil)
 	e.detach(full)
@@ -214,7 +214,7 @@ func (e *engine) deleteOne(ctx context.Context, key string) error {
 		return err
 	}
 	defer e.wg.Done()
-	_, err := budgeted(e, ctx, OpDelete, func(ctx context.Context) (struct{}, error) {
+	_, err := budgeted(ctx, e, OpDelete, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, e.store.Delete(ctx, full)
 	}, nil)
 	e.detach(full)

@@ -72,8 +72,8 @@ func TestCopiedEntryIsAMiss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newRemote(memstore.New())
 		c := newCache(t, store, leash.Options{Logger: quiet})
-		c.Set(t.Context(), "a", user{ID: 1})
-		store.Store.Publish(t.Context(), "users:b", raw(t, store, "a"), time.Minute, true)
+		_ = c.Set(t.Context(), "a", user{ID: 1})
+		_, _ = store.Store.Publish(t.Context(), "users:b", raw(t, store, "a"), time.Minute, true)
 		src := &source{}
 		if u, err := c.GetOrCompute(t.Context(), "b", src.load); err != nil || u.Name != "Ann" {
 			t.Errorf("got %v, %v", u, err)
@@ -143,8 +143,8 @@ func TestSchemaKeepsVersionsApart(t *testing.T) {
 		v2 := newCache(t, store, leash.Options{Schema: "2"})
 		src := &source{}
 		for range 5 {
-			v1.GetOrCompute(t.Context(), "k", src.load)
-			v2.GetOrCompute(t.Context(), "k", src.load)
+			_, _ = v1.GetOrCompute(t.Context(), "k", src.load)
+			_, _ = v2.GetOrCompute(t.Context(), "k", src.load)
 		}
 		src.want(t, 2)
 	})
@@ -183,7 +183,7 @@ func TestUndecodableOnAStoreThatRefusesWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newRemote(memstore.New())
 		c := newCache(t, store, leash.Options{Logger: quiet})
-		store.Store.Publish(t.Context(), "users:k", []byte("foreign"), time.Minute, true)
+		_, _ = store.Store.Publish(t.Context(), "users:k", []byte("foreign"), time.Minute, true)
 		store.hook(func(op, _ string) error {
 			if op != "get" {
 				return errors.New("READONLY")

@@ -72,7 +72,9 @@ func TestLastCallerCancelsTheComputation(t *testing.T) {
 		if !errors.Is(err, leash.ErrBusy) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("the caller got %v, want ErrBusy and DeadlineExceeded", err)
 		}
-		<-cause
+		if err := <-cause; err == nil {
+			t.Error("the computation was cancelled without a cause")
+		}
 		time.Sleep(time.Millisecond) // the lease is given up
 		began := time.Now()
 		src := &source{}
@@ -412,7 +414,7 @@ func TestMaxWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(t, newRemote(memstore.New()), leash.Options{})
 		src := &source{took: time.Minute / 4}
-		go c.GetOrCompute(t.Context(), "42", src.load)
+		go func() { _, _ = c.GetOrCompute(t.Context(), "42", src.load) }()
 		synctest.Wait()
 		began := time.Now()
 		_, err := c.GetOrCompute(t.Context(), "42", src.load, leash.MaxWait(time.Second))
@@ -427,7 +429,7 @@ func TestOnBusy(t *testing.T) {
 		store := newRemote(memstore.New())
 		holder := newCache(t, store, leash.Options{})
 		src := &source{took: 10 * time.Second}
-		go holder.GetOrCompute(t.Context(), "42", src.load)
+		go func() { _, _ = holder.GetOrCompute(t.Context(), "42", src.load) }()
 		time.Sleep(time.Second)
 
 		if _, err := newCache(t, store, leash.Options{OnBusy: leash.Fail}).GetOrCompute(t.Context(), "42", src.load); !errors.Is(err, leash.ErrBusy) {

@@ -46,7 +46,7 @@ func TestCallerBetweenPublishAndItsReply(t *testing.T) {
 			return nil
 		})
 		var wg sync.WaitGroup
-		wg.Go(func() { a.GetOrCompute(t.Context(), "k", versioned(version, 10*time.Millisecond)) })
+		wg.Go(func() { _, _ = a.GetOrCompute(t.Context(), "k", versioned(version, 10*time.Millisecond)) })
 		time.Sleep(30 * time.Millisecond) // published, not answered
 		version.Store(2)
 		if err := b.Delete(t.Context(), "k"); err != nil {
@@ -69,7 +69,7 @@ func TestCallerBetweenMessageAndDelete(t *testing.T) {
 		a, b := newCache(t, store, leash.Options{}), newCache(t, slow, leash.Options{})
 		version := at(1)
 		var wg sync.WaitGroup
-		wg.Go(func() { a.GetOrCompute(t.Context(), "k", versioned(version, 20*time.Millisecond)) })
+		wg.Go(func() { _, _ = a.GetOrCompute(t.Context(), "k", versioned(version, 20*time.Millisecond)) })
 		time.Sleep(5 * time.Millisecond)
 		wg.Go(func() { // the early waiter may have version 1
 			if u, err := b.GetOrCompute(t.Context(), "k", versioned(version, 0)); err != nil || u.ID == 0 {
@@ -128,12 +128,12 @@ func TestMessageOfAnOlderGeneration(t *testing.T) {
 		slow := &slowWake{remote: store, change: func([]byte) []byte { return old }}
 		a, b := newCache(t, store, leash.Options{}), newCache(t, slow, leash.Options{})
 		version := at(1)
-		a.GetOrCompute(t.Context(), "k", versioned(version, 0))
+		_, _ = a.GetOrCompute(t.Context(), "k", versioned(version, 0))
 		old = raw(t, store, "k")
 		version.Store(2)
-		a.Delete(t.Context(), "k")
+		_ = a.Delete(t.Context(), "k")
 		var wg sync.WaitGroup
-		wg.Go(func() { a.GetOrCompute(t.Context(), "k", versioned(version, 20*time.Millisecond)) })
+		wg.Go(func() { _, _ = a.GetOrCompute(t.Context(), "k", versioned(version, 20*time.Millisecond)) })
 		time.Sleep(5 * time.Millisecond)
 		if u, err := b.GetOrCompute(t.Context(), "k", versioned(version, 0)); err != nil || u.ID != 2 {
 			t.Errorf("got version %d, %v, from an old message", u.ID, err)
@@ -151,7 +151,7 @@ func TestLateSendingOfALease(t *testing.T) {
 		a, b := newCache(t, late, leash.Options{}), newCache(t, store, leash.Options{})
 		version := at(1)
 		var wg sync.WaitGroup
-		wg.Go(func() { a.GetOrCompute(t.Context(), "k", versioned(version, 100*time.Millisecond)) })
+		wg.Go(func() { _, _ = a.GetOrCompute(t.Context(), "k", versioned(version, 100*time.Millisecond)) })
 		time.Sleep(50 * time.Millisecond)
 		version.Store(2)
 		if err := b.Delete(t.Context(), "k"); err != nil {
@@ -179,7 +179,7 @@ func (l *lateLease) Lease(ctx context.Context, key string, lease, seen []byte, s
 	l.once.Do(func() {
 		go func() {
 			<-l.again
-			l.Store.Lease(ctx, key, lease, seen, steal, ttl)
+			_, _, _ = l.Store.Lease(ctx, key, lease, seen, steal, ttl)
 		}()
 		err = errLost
 	})
@@ -267,7 +267,7 @@ func TestStaleValueAfterDelete(t *testing.T) {
 		o := leash.Options{TTL: time.Second, StaleIfError: time.Minute, Backoff: -1, Logger: quiet}
 		a, b := newCache(t, store, o), newCache(t, store, o)
 		version := at(1)
-		a.GetOrCompute(t.Context(), "k", versioned(version, 0))
+		_, _ = a.GetOrCompute(t.Context(), "k", versioned(version, 0))
 		time.Sleep(2 * time.Second)
 		fail := func(context.Context) (user, error) { time.Sleep(time.Second); return user{}, errors.New("down") }
 		var wg sync.WaitGroup
@@ -303,7 +303,7 @@ func TestDeleteDuringComputation(t *testing.T) {
 		})
 		time.Sleep(500 * time.Millisecond)
 		version.Store(2)
-		b.Delete(t.Context(), "k")
+		_ = b.Delete(t.Context(), "k")
 		if u, err := a.GetOrCompute(t.Context(), "k", load); err != nil || u.ID != 2 {
 			t.Errorf("a later caller got %v, %v", u, err)
 		}
@@ -327,7 +327,7 @@ func TestLostLeaseFreesWhoCameLate(t *testing.T) {
 			}
 		})
 		time.Sleep(time.Second)
-		b.Delete(t.Context(), "k")
+		_ = b.Delete(t.Context(), "k")
 		began := time.Now()
 		version := at(2)
 		if u, err := a.GetOrCompute(t.Context(), "k", versioned(version, 0)); err != nil || u.ID != 2 {
@@ -345,10 +345,10 @@ func TestDeleteDetachesTheFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(t, newRemote(memstore.New()), leash.Options{})
 		version := at(1)
-		go c.GetOrCompute(t.Context(), "k", versioned(version, time.Second))
+		go func() { _, _ = c.GetOrCompute(t.Context(), "k", versioned(version, time.Second)) }()
 		time.Sleep(500 * time.Millisecond)
 		version.Store(2)
-		c.Delete(t.Context(), "k")
+		_ = c.Delete(t.Context(), "k")
 		began := time.Now()
 		if u, err := c.GetOrCompute(t.Context(), "k", versioned(version, 0)); err != nil || u.ID != 2 {
 			t.Errorf("got %v, %v", u, err)
@@ -369,7 +369,7 @@ func TestDeadHolderIsSucceeded(t *testing.T) {
 		o := leash.Options{Lease: 3 * time.Second, Logger: quiet}
 		a := newCache(t, frozen, o)
 		version := at(1)
-		go a.GetOrCompute(t.Context(), "k", versioned(version, 10*time.Second))
+		go func() { _, _ = a.GetOrCompute(t.Context(), "k", versioned(version, 10*time.Second)) }()
 		time.Sleep(500 * time.Millisecond)
 		frozen.hook(func(op, _ string) error { time.Sleep(9400 * time.Millisecond); return nil }, nil) // paused until 9.9 s
 		src := &source{took: time.Second}
@@ -406,10 +406,12 @@ func TestStretchedLeaseIsTakenOver(t *testing.T) {
 		stretched := &stretch{store}
 		o := leash.Options{Lease: 2 * time.Second, Logger: quiet}
 		slow := &source{took: 8 * time.Second}
-		go newCache(t, stretched, o).GetOrCompute(t.Context(), "alive", slow.load)
+		go func() { _, _ = newCache(t, stretched, o).GetOrCompute(t.Context(), "alive", slow.load) }()
 		dead := newRemote(store.Store)
 		o.OperationTimeout = time.Hour
-		go newCache(t, &stretch{dead}, o).GetOrCompute(t.Context(), "dead", (&source{took: 30 * time.Second}).load)
+		go func() {
+			_, _ = newCache(t, &stretch{dead}, o).GetOrCompute(t.Context(), "dead", (&source{took: 30 * time.Second}).load)
+		}()
 		time.Sleep(100 * time.Millisecond)
 		dead.hook(func(op, _ string) error {
 			if op == "renew" {
@@ -458,8 +460,8 @@ func TestPollingWithoutHints(t *testing.T) {
 		store := newRemote(memstore.New())
 		a, b := newCache(t, &deaf{remote: store}, leash.Options{}), newCache(t, &deaf{remote: store}, leash.Options{})
 		src := &source{took: time.Second}
-		a.GetOrCompute(t.Context(), "first", src.load) // now the cost is known
-		go a.GetOrCompute(t.Context(), "k", src.load)
+		_, _ = a.GetOrCompute(t.Context(), "first", src.load) // now the cost is known
+		go func() { _, _ = a.GetOrCompute(t.Context(), "k", src.load) }()
 		time.Sleep(time.Millisecond)
 		before, began := store.steps.Load(), time.Now()
 		if u, err := b.GetOrCompute(t.Context(), "k", src.load); err != nil || u.ID != 2 {

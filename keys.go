@@ -58,11 +58,10 @@ func marshaler(v reflect.Value) (encoding.TextMarshaler, bool) {
 	if !v.CanInterface() { // an unexported field
 		return nil, false
 	}
-	if m, ok := v.Interface().(encoding.TextMarshaler); ok {
+	if m, ok := reflect.TypeAssert[encoding.TextMarshaler](v); ok {
 		return m, v.Kind() != reflect.Pointer && v.Kind() != reflect.Interface
 	}
-	m, ok := v.Addr().Interface().(encoding.TextMarshaler)
-	return m, ok
+	return reflect.TypeAssert[encoding.TextMarshaler](v.Addr())
 }
 
 func appendHex(b []byte, v reflect.Value) []byte {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -153,7 +154,7 @@ func (l Loader[K, V]) loadOne(ctx context.Context, k K) (V, error) {
 }
 
 // KeyErrors are the errors of those keys of a GetMany that failed.
-type KeyErrors[K comparable] map[K]error
+type KeyErrors[K comparable] map[K]error //nolint:errname // it is many errors, not one
 
 // Error names every key that failed, with its error.
 func (e KeyErrors[K]) Error() string {
@@ -162,11 +163,7 @@ func (e KeyErrors[K]) Error() string {
 		lines = append(lines, fmt.Sprintf("%v: %v", k, err))
 	}
 	slices.Sort(lines)
-	s := fmt.Sprintf("leash: %d keys failed", len(e))
-	for _, l := range lines {
-		s += "; " + l
-	}
-	return s
+	return fmt.Sprintf("leash: %d keys failed; %s", len(e), strings.Join(lines, "; "))
 }
 
 // Unwrap returns the errors, so that errors.Is finds one that any key has.

@@ -124,7 +124,7 @@ func (m *many[K, V]) entries() ([][]byte, error) {
 		names[i] = m.e.prefix + n
 	}
 	if m.e.batch != nil {
-		return budgeted(m.e, m.ctx, OpGetMany, func(ctx context.Context) ([][]byte, error) {
+		return budgeted(m.ctx, m.e, OpGetMany, func(ctx context.Context) ([][]byte, error) {
 			return m.e.batch.GetMany(ctx, names)
 		}, nil)
 	}

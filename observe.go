@@ -159,6 +159,7 @@ func (e *engine) event(ev Event) {
 		e.counters.compute.Add(int64(ev.Duration))
 	case EventWait:
 		e.counters.wait.Add(int64(ev.Duration))
+	default:
 	}
 	if e.o.Observer != nil {
 		ev.Cache = e.name
@@ -186,6 +187,7 @@ func (o logObserver) Observe(ev Event) {
 		if ev.Result > ResultNotFound {
 			level = slog.LevelWarn
 		}
+	default:
 	}
 	ctx := context.Background()
 	if !o.l.Enabled(ctx, level) {
@@ -199,6 +201,7 @@ func (o logObserver) Observe(ev Event) {
 		attrs = append(attrs, slog.Duration("duration", ev.Duration))
 	case EventStoreError:
 		attrs = append(attrs, slog.String("op", ev.Op.String()))
+	default:
 	}
 	if ev.Err != nil {
 		attrs = append(attrs, slog.Any("err", ev.Err))

@@ -53,7 +53,7 @@ func TestEvents(t *testing.T) {
 			return user{Name: "secret-value"}, nil
 		}
 		ask := func(load func(context.Context) (user, error), opts ...leash.Option) {
-			c.GetOrCompute(t.Context(), "secret-key", load, opts...)
+			_, _ = c.GetOrCompute(t.Context(), "secret-key", load, opts...)
 		}
 		var wg sync.WaitGroup
 		for range 3 {
@@ -65,21 +65,21 @@ func TestEvents(t *testing.T) {
 		ask(secret)                         // updating, refresh
 		time.Sleep(2500 * time.Millisecond) //
 		fail := func(context.Context) (user, error) { return user{}, errors.New("down") }
-		ask(fail)                           // stale
-		ask(secret, leash.Bypass())         // bypass
-		c.Delete(t.Context(), "secret-key") //
-		ask(fail)                           // a miss with an error
-		ask(fail)                           // the back-off
-		time.Sleep(time.Second)             //
+		ask(fail)                               // stale
+		ask(secret, leash.Bypass())             // bypass
+		_ = c.Delete(t.Context(), "secret-key") //
+		ask(fail)                               // a miss with an error
+		ask(fail)                               // the back-off
+		time.Sleep(time.Second)                 //
 		ask(func(context.Context) (user, error) { return user{}, leash.ErrNotFound })
-		ask(secret)                         // a stored "not found"
-		c.Delete(t.Context(), "secret-key") //
-		go other.GetOrCompute(t.Context(), "secret-key", secret)
+		ask(secret)                             // a stored "not found"
+		_ = c.Delete(t.Context(), "secret-key") //
+		go func() { _, _ = other.GetOrCompute(t.Context(), "secret-key", secret) }()
 		time.Sleep(10 * time.Millisecond)
 		ask(secret)                       // busy, wait, elsewhere
 		go ask(secret, leash.Refresh())   //
 		time.Sleep(10 * time.Millisecond) //
-		other.Delete(t.Context(), "secret-key")
+		_ = other.Delete(t.Context(), "secret-key")
 		time.Sleep(time.Second) // voided
 		want := map[leash.EventKind]int64{
 			leash.EventHit: 1, leash.EventUpdating: 1, leash.EventStale: 1, leash.EventBypass: 1, leash.EventMiss: 6,
@@ -106,11 +106,11 @@ func TestLogTo(t *testing.T) {
 	var b bytes.Buffer
 	l := slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	c := newCache(t, memstore.New(), leash.Options{Observer: leash.LogTo(l)})
-	c.GetOrCompute(t.Context(), "k", func(context.Context) (user, error) { return user{}, nil })
+	_, _ = c.GetOrCompute(t.Context(), "k", func(context.Context) (user, error) { return user{}, nil })
 	if b.Len() > 0 {
 		t.Errorf("a miss is a warning: %s", &b)
 	}
-	c.GetOrCompute(t.Context(), "j", func(context.Context) (user, error) { return user{}, errors.New("boom") })
+	_, _ = c.GetOrCompute(t.Context(), "j", func(context.Context) (user, error) { return user{}, errors.New("boom") })
 	if got := b.String(); !strings.Contains(got, "result=error") || !strings.Contains(got, "err=boom") || !strings.Contains(got, "cache=users") {
 		t.Errorf("got %q", got)
 	}

@@ -27,10 +27,10 @@ var (
 // request's short deadline would close the client's connections.
 type opContext struct{ values context.Context }
 
-func (opContext) Deadline() (time.Time, bool) { return time.Time{}, false }
-func (opContext) Done() <-chan struct{}       { return nil }
-func (opContext) Err() error                  { return nil }
-func (c *opContext) Value(key any) any        { return c.values.Value(key) }
+func (*opContext) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (*opContext) Done() <-chan struct{}       { return nil }
+func (*opContext) Err() error                  { return nil }
+func (c *opContext) Value(key any) any         { return c.values.Value(key) }
 
 const (
 	opRuns int32 = iota
@@ -80,7 +80,7 @@ func (e *engine) read(ctx context.Context, full string) (*buffer, error) {
 		return nil, e.failed(OpGet, errStuck)
 	}
 	c := e.gets.Get().(*getCall)
-	c.ctx.values, c.key, c.buf = ctx, full, e.buffer()
+	c.ctx.values, c.key, c.buf = ctx, full, e.buffer() //nolint:fatcontext // nothing grows: it is one field of one call
 	c.state.Store(opRuns)
 	c.timer.Reset(e.o.OperationTimeout)
 	e.spawn(c.run)
@@ -123,7 +123,7 @@ func (e *engine) failed(op Op, err error) error {
 
 // budgeted runs one operation within its time. The caller is counted. What an
 // operation returns after its time goes to late. ctx only ends the wait.
-func budgeted[T any](e *engine, ctx context.Context, op Op, f func(context.Context) (T, error), late func(T)) (T, error) {
+func budgeted[T any](ctx context.Context, e *engine, op Op, f func(context.Context) (T, error), late func(T)) (T, error) {
 	var zero T
 	if e.local {
 		v, err := f(ctx)

@@ -5,7 +5,6 @@ package leash_test
 import (
 	"context"
 	"errors"
-	"math"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -24,7 +23,7 @@ func TestStaleWhileRevalidate(t *testing.T) {
 		o := leash.Options{TTL: 10 * time.Second, StaleWhileRevalidate: 10 * time.Second}
 		nodes := []*leash.Cache[user]{newCache(t, store, o), newCache(t, store, o), newCache(t, store, o)}
 		src := &source{took: time.Second}
-		nodes[0].GetOrCompute(t.Context(), "42", src.load)
+		_, _ = nodes[0].GetOrCompute(t.Context(), "42", src.load)
 		time.Sleep(11 * time.Second)
 		var wg sync.WaitGroup
 		for _, c := range nodes {
@@ -84,7 +83,7 @@ func TestFailedRefreshKeepsTheValue(t *testing.T) {
 		store := newRemote(memstore.New())
 		o := leash.Options{TTL: 10 * time.Second, StaleWhileRevalidate: time.Minute, StaleIfError: time.Minute, StaleBackoff: 5 * time.Second}
 		a, b := newCache(t, store, o), newCache(t, store, o)
-		a.GetOrCompute(t.Context(), "42", (&source{}).load)
+		_, _ = a.GetOrCompute(t.Context(), "42", (&source{}).load)
 		time.Sleep(11 * time.Second)
 		var calls atomic.Int64
 		fail := func(context.Context) (user, error) { calls.Add(1); return user{}, errors.New("down") }
@@ -106,7 +105,7 @@ func TestStaleIfError(t *testing.T) {
 		store := newRemote(memstore.New())
 		o := leash.Options{TTL: 10 * time.Second, StaleIfError: time.Minute}
 		a, b := newCache(t, store, o), newCache(t, store, o)
-		a.GetOrCompute(t.Context(), "42", (&source{}).load)
+		_, _ = a.GetOrCompute(t.Context(), "42", (&source{}).load)
 		time.Sleep(11 * time.Second)
 		var calls atomic.Int64
 		fail := func(context.Context) (user, error) {
@@ -146,7 +145,7 @@ func TestStaleIfError(t *testing.T) {
 func TestFailedForcedRefreshKeepsTheValue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(t, newRemote(memstore.New()), leash.Options{})
-		c.GetOrCompute(t.Context(), "42", (&source{}).load)
+		_, _ = c.GetOrCompute(t.Context(), "42", (&source{}).load)
 		boom := errors.New("boom")
 		if _, err := c.GetOrCompute(t.Context(), "42", func(context.Context) (user, error) { return user{}, boom }, leash.Refresh()); !errors.Is(err, boom) {
 			t.Errorf("got %v", err)
@@ -161,7 +160,7 @@ func TestFailedForcedRefreshKeepsTheValue(t *testing.T) {
 func TestRefreshGetsNoStaleValue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(t, newRemote(memstore.New()), leash.Options{TTL: time.Second, StaleIfError: time.Hour, StaleBackoff: -1})
-		c.GetOrCompute(t.Context(), "42", (&source{}).load)
+		_, _ = c.GetOrCompute(t.Context(), "42", (&source{}).load)
 		time.Sleep(2 * time.Second)
 		boom := errors.New("boom")
 		fail := func(context.Context) (user, error) { time.Sleep(5 * time.Second); return user{}, boom }
@@ -187,7 +186,7 @@ func TestRefreshAheadIsLeased(t *testing.T) {
 		o := leash.Options{TTL: 10 * time.Second, RefreshAhead: 1}
 		nodes := []*leash.Cache[user]{newCache(t, store, o), newCache(t, store, o)}
 		src := &source{took: 500 * time.Millisecond}
-		nodes[0].GetOrCompute(t.Context(), "42", src.load)
+		_, _ = nodes[0].GetOrCompute(t.Context(), "42", src.load)
 		var waited atomic.Int64
 		began := time.Now()
 		for time.Since(began) < 1000*time.Second {
@@ -212,7 +211,7 @@ func TestRefreshAheadIsLeased(t *testing.T) {
 			t.Errorf("%d of %v expiries were waited for", w, n)
 		}
 		s := nodes[0].Stats()
-		if s.Count(leash.EventRefresh) == 0 || math.IsNaN(n) {
+		if s.Count(leash.EventRefresh) == 0 {
 			t.Error("nothing was refreshed ahead")
 		}
 	})
@@ -224,7 +223,7 @@ func TestJitterShortensOnly(t *testing.T) {
 		var least, most time.Duration = time.Hour, 0
 		for i := range 500 {
 			key := string(rune('a'+i%26)) + string(rune('a'+i/26))
-			c.GetOrCompute(t.Context(), key, (&source{}).load)
+			_, _ = c.GetOrCompute(t.Context(), key, (&source{}).load)
 			_, out, _ := c.Fetch(t.Context(), key, (&source{}).load)
 			least, most = min(least, out.TTL), max(most, out.TTL)
 		}
@@ -244,16 +243,16 @@ func TestPerCallAndPerValueTTL(t *testing.T) {
 			}
 			return out.TTL.Round(time.Second)
 		}
-		c.GetOrCompute(t.Context(), "call", (&source{}).load, leash.TTL(time.Hour))
-		c.GetOrCompute(t.Context(), "value", func(ctx context.Context) (user, error) {
+		_, _ = c.GetOrCompute(t.Context(), "call", (&source{}).load, leash.TTL(time.Hour))
+		_, _ = c.GetOrCompute(t.Context(), "value", func(ctx context.Context) (user, error) {
 			leash.SetTTL(ctx, 10*time.Second)
 			return user{}, nil
 		}, leash.TTL(time.Hour))
-		c.GetOrCompute(t.Context(), "none", func(ctx context.Context) (user, error) {
+		_, _ = c.GetOrCompute(t.Context(), "none", func(ctx context.Context) (user, error) {
 			leash.NoStore(ctx)
 			return user{}, nil
 		})
-		c.Set(t.Context(), "set", user{}, leash.TTL(2*time.Hour))
+		_ = c.Set(t.Context(), "set", user{}, leash.TTL(2*time.Hour))
 		for key, want := range map[string]time.Duration{"call": time.Hour, "value": 10 * time.Second, "none": 0, "set": 2 * time.Hour} {
 			if got := ttl(key); got != want {
 				t.Errorf("%s: TTL %v, want %v", key, got, want)

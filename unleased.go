@@ -89,6 +89,7 @@ func (e *engine) bypass(ctx context.Context, full, key string, comp computer) an
 		a.made = &made{value: c.value}
 	case ResultNotFound:
 		a.err = &notFoundError{same: e.o.NotFound, cause: c.err}
+	default:
 	}
 	return a
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -62,25 +61,7 @@ func embed() (*store, error) {
 		return nil, fmt.Errorf("starting the embedded Redis: %w", err)
 	}
 	m.ClockTTL(true) // else nothing ever expires
-	m.Server().SetPreHook(asOlderRedis)
 	return &store{url: "redis://" + m.Addr(), name: "embedded (miniredis)", embedded: m}, nil
-}
-
-// asOlderRedis answers for miniredis where its Lua knows less than Redis's. For
-// the first line of a script that only Redis 7 understands it says what Redis 6
-// does, and the library struct it forbids: redisstore has another way for both.
-func asOlderRedis(c *server.Peer, command string, args ...string) bool {
-	switch {
-	case command != "EVAL" || len(args) == 0:
-		return false
-	case strings.HasPrefix(args[0], "#!"):
-		c.WriteError("ERR Error compiling script (new function): user_script:1: unexpected symbol near '#'")
-	case strings.Contains(args[0], "struct."):
-		c.WriteError("NOPERM this user has no permissions to run the 'eval' command")
-	default:
-		return false
-	}
-	return true
 }
 
 // forget deletes what a run has left in the store. What it can not delete has a

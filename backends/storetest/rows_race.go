@@ -16,8 +16,8 @@ var raceRows = []row{
 		test: func(e *env) {
 			for range 10 {
 				key := e.key("a")
-				a := e.oneOf(32, key, nil, false)
-				a = e.oneOf(32, key, e.get(e.s, key), true)
+				e.oneOf(32, key, nil, false)
+				a := e.oneOf(32, key, e.get(e.s, key), true)
 				v := value(key, a.token, "v")
 				e.publish(e.other, key, v, long, false, true)
 				e.oneOf(32, key, v, false)

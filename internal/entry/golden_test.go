@@ -21,11 +21,11 @@ type example struct {
 
 // golden reads the entries of format 1. The file is never written again: what it
 // holds may stand in a store, written by any release.
-func golden(t testing.TB) []example {
-	t.Helper()
+func golden(tb testing.TB) []example {
+	tb.Helper()
 	text, err := os.ReadFile("testdata/format1.txt")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var all []example
 	for line := range strings.Lines(string(text)) {
@@ -35,7 +35,7 @@ func golden(t testing.TB) []example {
 		}
 		b, err := hex.DecodeString(strings.Join(f[2:], ""))
 		if err != nil {
-			t.Fatalf("%s: %v", f[0], err)
+			tb.Fatalf("%s: %v", f[0], err)
 		}
 		all = append(all, example{f[0], f[1], b})
 	}
