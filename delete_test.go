@@ -76,7 +76,7 @@ func deleteWins(t *testing.T, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 2))
 	ms := func(n int64) time.Duration { return time.Duration(rnd.Int64N(n * 1e6)) }
 	store := newRemote(memstore.New())
-	store.shake(rnd.Uint64(), 3*time.Millisecond, rnd.Float64()*0.1)
+	store.Shake(rnd.Uint64(), 3*time.Millisecond, rnd.Float64()*0.1)
 	o := leash.Options{TTL: ms(60) + time.Millisecond, Lease: 100 * time.Millisecond, Backoff: ms(20) + 1, FinishAbandoned: rnd.IntN(4) == 0}
 	if rnd.IntN(2) == 0 {
 		o.StaleIfError, o.StaleBackoff = ms(60)+1, ms(20)+1

@@ -22,7 +22,7 @@ var quiet = slog.New(slog.DiscardHandler)
 // raw reads what stands under a key of the cache.
 func raw(t *testing.T, s *remote, key string) []byte {
 	t.Helper()
-	b, err := s.Store.Get(t.Context(), "users:"+key, nil)
+	b, err := s.Near.Get(t.Context(), "users:"+key, nil)
 	if err != nil || b == nil {
 		t.Fatal(b, err)
 	}
@@ -41,7 +41,7 @@ func TestDamagedEntriesAreMisses(t *testing.T) {
 		}
 		entry := raw(t, store, "k")
 		try := func(what string, i int, b []byte) {
-			if _, err := store.Store.Publish(t.Context(), "users:k", b, time.Minute, true); err != nil {
+			if _, err := store.Near.Publish(t.Context(), "users:k", b, time.Minute, true); err != nil {
 				t.Fatal(err)
 			}
 			calls := 0
@@ -73,7 +73,7 @@ func TestCopiedEntryIsAMiss(t *testing.T) {
 		store := newRemote(memstore.New())
 		c := newCache(t, store, leash.Options{Logger: quiet})
 		_ = c.Set(t.Context(), "a", user{ID: 1})
-		_, _ = store.Store.Publish(t.Context(), "users:b", raw(t, store, "a"), time.Minute, true)
+		_, _ = store.Near.Publish(t.Context(), "users:b", raw(t, store, "a"), time.Minute, true)
 		src := &source{}
 		if u, err := c.GetOrCompute(t.Context(), "b", src.load); err != nil || u.Name != "Ann" {
 			t.Errorf("got %v, %v", u, err)
@@ -183,23 +183,23 @@ func TestUndecodableOnAStoreThatRefusesWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newRemote(memstore.New())
 		c := newCache(t, store, leash.Options{Logger: quiet})
-		_, _ = store.Store.Publish(t.Context(), "users:k", []byte("foreign"), time.Minute, true)
-		store.hook(func(op, _ string) error {
+		_, _ = store.Near.Publish(t.Context(), "users:k", []byte("foreign"), time.Minute, true)
+		store.Hook(func(op, _ string) error {
 			if op != "get" {
 				return errors.New("READONLY")
 			}
 			return nil
 		}, nil)
 		src := &source{}
-		before := store.steps.Load()
+		before := store.Steps()
 		if u, err := c.GetOrCompute(t.Context(), "k", src.load); err != nil || u.ID != 1 {
 			t.Errorf("got %v, %v", u, err)
 		}
 		src.want(t, 1)
-		if n := store.steps.Load() - before; n > 5 {
+		if n := store.Steps() - before; n > 5 {
 			t.Errorf("%d steps", n)
 		}
-		store.hook(nil, nil)
+		store.Hook(nil, nil)
 	})
 }
 

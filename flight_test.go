@@ -156,7 +156,7 @@ func TestLeavingAtTheMomentOfTheAnswer(t *testing.T) {
 	for range 300 {
 		synctest.Test(t, func(t *testing.T) {
 			store := newRemote(memstore.New())
-			store.wire = 0
+			store.Wire = 0
 			c := newCache(t, store, leash.Options{})
 			src := &source{took: time.Second}
 			var wg sync.WaitGroup

@@ -29,7 +29,7 @@ var mayLink = map[string]map[string]string{
 		"codec":             "values become bytes",
 		"internal/entry":    "the layout of what is stored",
 		"internal/schema":   "the fingerprint of the value's type",
-		"golang.org/x/sync": "the semaphore that bounds computations",
+		"golang.org/x/sync": "the semaphore that bounds computations, and many deletes at a time",
 	},
 	"codec": {
 		"github.com/vmihailenco/msgpack/v5":   "MessagePack is the default encoding",
@@ -59,6 +59,7 @@ var mayLink = map[string]map[string]string{
 		"testing":        "a suite",
 	},
 	"internal/entry":   {},
+	"internal/far":     {},
 	"internal/schema":  {},
 	"internal/servers": {}, // programs use it too, so it does not link testing
 }

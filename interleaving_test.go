@@ -13,6 +13,7 @@ import (
 
 	"github.com/leashcache/leash"
 	"github.com/leashcache/leash/backends/memstore"
+	"github.com/leashcache/leash/internal/far"
 )
 
 // The interleavings that a review found, each as it happens.
@@ -39,7 +40,7 @@ func TestCallerBetweenPublishAndItsReply(t *testing.T) {
 		store := newRemote(memstore.New())
 		a, b := newCache(t, store, leash.Options{}), newCache(t, store, leash.Options{})
 		version := at(1)
-		store.hook(nil, func(op, _ string) error {
+		store.Hook(nil, func(op, _ string) error {
 			if op == "publish" {
 				time.Sleep(50 * time.Millisecond) // the reply is slow
 			}
@@ -179,9 +180,9 @@ func (l *lateLease) Lease(ctx context.Context, key string, lease, seen []byte, s
 	l.once.Do(func() {
 		go func() {
 			<-l.again
-			_, _, _ = l.Store.Lease(ctx, key, lease, seen, steal, ttl)
+			_, _, _ = l.Near.Lease(ctx, key, lease, seen, steal, ttl)
 		}()
-		err = errLost
+		err = far.ErrLost
 	})
 	if err != nil {
 		return nil, 0, err
@@ -195,9 +196,9 @@ func TestLostReplyOfALeaseIsAdopted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newRemote(memstore.New())
 		var once sync.Once
-		store.hook(nil, func(op, _ string) (err error) {
+		store.Hook(nil, func(op, _ string) (err error) {
 			if op == "lease" {
-				once.Do(func() { err = errLost })
+				once.Do(func() { err = far.ErrLost })
 			}
 			return err
 		})
@@ -217,9 +218,9 @@ func TestLostReplyOfAPublish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newRemote(memstore.New())
 		var once sync.Once
-		store.hook(nil, func(op, _ string) (err error) {
+		store.Hook(nil, func(op, _ string) (err error) {
 			if op == "publish" {
-				once.Do(func() { err = errLost })
+				once.Do(func() { err = far.ErrLost })
 			}
 			return err
 		})
@@ -242,7 +243,7 @@ func TestLostReplyOfAPublish(t *testing.T) {
 func TestFailedPublishGivesTheLeaseUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newRemote(memstore.New())
-		store.hook(func(op, _ string) error {
+		store.Hook(func(op, _ string) error {
 			if op == "publish" {
 				return errors.New("OOM")
 			}
@@ -255,7 +256,7 @@ func TestFailedPublishGivesTheLeaseUp(t *testing.T) {
 		if n := store.Len(); n != 0 {
 			t.Errorf("%d leases left", n)
 		}
-		store.hook(nil, nil)
+		store.Hook(nil, nil)
 	})
 }
 
@@ -365,13 +366,13 @@ func TestDeleteDetachesTheFlight(t *testing.T) {
 func TestDeadHolderIsSucceeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newRemote(memstore.New())
-		frozen := newRemote(store.Store)
+		frozen := newRemote(store.Near)
 		o := leash.Options{Lease: 3 * time.Second, Logger: quiet}
 		a := newCache(t, frozen, o)
 		version := at(1)
 		go func() { _, _ = a.GetOrCompute(t.Context(), "k", versioned(version, 10*time.Second)) }()
 		time.Sleep(500 * time.Millisecond)
-		frozen.hook(func(op, _ string) error { time.Sleep(9400 * time.Millisecond); return nil }, nil) // paused until 9.9 s
+		frozen.Hook(func(op, _ string) error { time.Sleep(9400 * time.Millisecond); return nil }, nil) // paused until 9.9 s
 		src := &source{took: time.Second}
 		var wg sync.WaitGroup
 		began := time.Now()
@@ -407,13 +408,13 @@ func TestStretchedLeaseIsTakenOver(t *testing.T) {
 		o := leash.Options{Lease: 2 * time.Second, Logger: quiet}
 		slow := &source{took: 8 * time.Second}
 		go func() { _, _ = newCache(t, stretched, o).GetOrCompute(t.Context(), "alive", slow.load) }()
-		dead := newRemote(store.Store)
+		dead := newRemote(store.Near)
 		o.OperationTimeout = time.Hour
 		go func() {
 			_, _ = newCache(t, &stretch{dead}, o).GetOrCompute(t.Context(), "dead", (&source{took: 30 * time.Second}).load)
 		}()
 		time.Sleep(100 * time.Millisecond)
-		dead.hook(func(op, _ string) error {
+		dead.Hook(func(op, _ string) error {
 			if op == "renew" {
 				time.Sleep(20 * time.Second)
 			}
@@ -463,14 +464,14 @@ func TestPollingWithoutHints(t *testing.T) {
 		_, _ = a.GetOrCompute(t.Context(), "first", src.load) // now the cost is known
 		go func() { _, _ = a.GetOrCompute(t.Context(), "k", src.load) }()
 		time.Sleep(time.Millisecond)
-		before, began := store.steps.Load(), time.Now()
+		before, began := store.Steps(), time.Now()
 		if u, err := b.GetOrCompute(t.Context(), "k", src.load); err != nil || u.ID != 2 {
 			t.Errorf("got %v, %v", u, err)
 		}
 		if over := time.Since(began) - time.Second; over > 40*time.Millisecond {
 			t.Errorf("the value came %v late", over)
 		}
-		if n := store.steps.Load() - before; n > 8 {
+		if n := store.Steps() - before; n > 8 {
 			t.Errorf("%d steps at the store", n)
 		}
 	})

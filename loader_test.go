@@ -323,11 +323,11 @@ func TestGetManyReadsInOneTrip(t *testing.T) {
 			keys = append(keys, i)
 		}
 		_, _ = l.GetMany(t.Context(), keys)
-		before := store.steps.Load()
+		before := store.Steps()
 		if m, err := l.GetMany(t.Context(), keys); err != nil || len(m) != 100 {
 			t.Fatal(fmt.Sprint(len(m)), err)
 		}
-		if n := store.steps.Load() - before; n != 1 {
+		if n := store.Steps() - before; n != 1 {
 			t.Errorf("%d trips, want 1", n)
 		}
 	})

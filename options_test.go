@@ -124,7 +124,7 @@ func TestBadCallsSendNothing(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	if n := store.steps.Load(); n != 0 {
+	if n := store.Steps(); n != 0 {
 		t.Errorf("%d steps at the store", n)
 	}
 	src.want(t, 0)

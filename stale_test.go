@@ -57,7 +57,7 @@ func TestOneRefreshAtATime(t *testing.T) {
 		src := &source{}
 		_, _ = c.GetOrCompute(t.Context(), "42", src.load)
 		time.Sleep(2 * time.Second)
-		store.hook(func(op, _ string) error {
+		store.Hook(func(op, _ string) error {
 			if op == "lease" {
 				time.Sleep(100 * time.Millisecond)
 			}

@@ -25,7 +25,7 @@ func frozen(string, string) error { time.Sleep(5 * time.Second); return errors.N
 func TestStoreDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newRemote(memstore.New())
-		store.hook(down, nil)
+		store.Hook(down, nil)
 		c := newCache(t, store, leash.Options{Logger: quiet})
 		src := &source{took: 100 * time.Millisecond}
 		var wg sync.WaitGroup
@@ -62,7 +62,7 @@ func TestStoreDown(t *testing.T) {
 func TestStoreFrozen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newRemote(memstore.New())
-		store.hook(frozen, nil)
+		store.Hook(frozen, nil)
 		c := newCache(t, store, leash.Options{Logger: quiet, MaxUnleased: 1000})
 		src := &source{}
 		var wg sync.WaitGroup
@@ -79,10 +79,10 @@ func TestStoreFrozen(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if n := store.steps.Load(); n > 64+26 {
+		if n := store.Steps(); n > 64+26 {
 			t.Errorf("%d steps are under way at a frozen store", n)
 		}
-		store.hook(nil, nil)
+		store.Hook(nil, nil)
 		time.Sleep(10 * time.Second)
 		if _, out, err := c.Fetch(t.Context(), "later", src.load); err != nil || !out.Stored {
 			t.Errorf("after the thaw: %+v, %v", out, err)
@@ -94,7 +94,7 @@ func TestStoreFrozen(t *testing.T) {
 func TestUnleasedComputationsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newRemote(memstore.New())
-		store.hook(down, nil)
+		store.Hook(down, nil)
 		c := newCache(t, store, leash.Options{Logger: quiet, MaxUnleased: 3})
 		var running, most, overloaded atomic.Int64
 		var wg sync.WaitGroup
@@ -125,7 +125,7 @@ func TestUnleasedComputationsAreBounded(t *testing.T) {
 func TestOrphanLeaseIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newRemote(memstore.New())
-		store.hook(nil, func(op, _ string) error {
+		store.Hook(nil, func(op, _ string) error {
 			if op == "lease" {
 				time.Sleep(400 * time.Millisecond)
 			}
@@ -136,7 +136,7 @@ func TestOrphanLeaseIsGivenUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Second)
-		store.hook(nil, nil)
+		store.Hook(nil, nil)
 		if n := store.Len(); n != 0 {
 			t.Errorf("%d orphan leases", n)
 		}
@@ -148,7 +148,7 @@ func TestOrphanLeaseIsGivenUp(t *testing.T) {
 func TestLeadingCallerLeavesDuringTheRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newRemote(memstore.New())
-		store.hook(func(op, _ string) error { time.Sleep(100 * time.Millisecond); return nil }, nil)
+		store.Hook(func(op, _ string) error { time.Sleep(100 * time.Millisecond); return nil }, nil)
 		c := newCache(t, store, leash.Options{})
 		src := &source{}
 		var wg sync.WaitGroup
