@@ -407,12 +407,12 @@ func TestStretchedLeaseIsTakenOver(t *testing.T) {
 		stretched := &stretch{store}
 		o := leash.Options{Lease: 2 * time.Second, Logger: quiet}
 		slow := &source{took: 8 * time.Second}
-		go func() { _, _ = newCache(t, stretched, o).GetOrCompute(t.Context(), "alive", slow.load) }()
+		alive := newCache(t, stretched, o)
+		go func() { _, _ = alive.GetOrCompute(t.Context(), "alive", slow.load) }()
 		dead := newRemote(store.Near)
 		o.OperationTimeout = time.Hour
-		go func() {
-			_, _ = newCache(t, &stretch{dead}, o).GetOrCompute(t.Context(), "dead", (&source{took: 30 * time.Second}).load)
-		}()
+		dying := newCache(t, &stretch{dead}, o)
+		go func() { _, _ = dying.GetOrCompute(t.Context(), "dead", (&source{took: 30 * time.Second}).load) }()
 		time.Sleep(100 * time.Millisecond)
 		dead.Hook(func(op, _ string) error {
 			if op == "renew" {
