@@ -3,6 +3,7 @@
 FUZZTIME ?= 10s
 BENCH    ?= .
 BENCHTIME ?= 1s
+SEEDS    ?= 100000
 GO       ?= go
 
 # Every module of the repository, by directory. The linters' own is not tested.
@@ -18,7 +19,7 @@ help: ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
 
 .PHONY: check
-check: lint test fuzz ## what CI runs
+check: lint test histories fuzz ## what CI runs
 
 .PHONY: test
 test: servers ## all tests with the race detector, against real servers
@@ -38,6 +39,10 @@ lint: ## gofmt, go vet, golangci-lint, go mod tidy
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME
 	@GO='$(GO)' .ci/fuzz $(FUZZTIME)
+
+.PHONY: histories
+histories: ## SEEDS interleavings of calls and deletes in fake time, each checked
+	cd internal/integration && $(GO) test -count=1 -run='^TestHistoriesInBubbles$$' -v . -args -seeds=$(SEEDS)
 
 .PHONY: bench
 bench: ## benchmarks; BENCH=regexp, BENCHTIME=1s

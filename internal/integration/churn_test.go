@@ -40,6 +40,8 @@ func (g *group) churn(t *testing.T, c nodes.Cache, ttl time.Duration) nodes.Chur
 	return total
 }
 
+// commandsPerCall holds where scripts may be used; without them each step of a
+// miss is a transaction of several commands.
 const commandsPerCall = 2
 
 func TestChurnComputesEachExpiryOnce(t *testing.T) {

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -33,7 +35,13 @@ type node struct {
 	made   int
 }
 
+// logEnv makes nodes log to the standard error of the process that started them.
+const logEnv = "LEASH_INTEGRATION_LOG"
+
 func serve(config string, in io.Reader, out io.Writer) error {
+	if os.Getenv(logEnv) == "" {
+		slog.SetDefault(slog.New(slog.DiscardHandler))
+	}
 	n := &node{caches: map[Cache]cache{}, peer: newPeer(out)}
 	if err := json.Unmarshal([]byte(config), &n.config); err != nil {
 		return err
