@@ -4,22 +4,12 @@ package leash
 
 import (
 	"context"
-	"sync/atomic"
+	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/leashcache/leash/internal/entry"
-)
-
-// sending is one sending of a lease command.
-type sending struct {
-	token entry.Token
-	fate  atomic.Int32 // of a lease granted after its time: adopted, or to be given up
-}
-
-const (
-	undecided int32 = iota
-	adopted
-	givenUp
 )
 
 // granted is what a sending of the lease command brought.
@@ -29,12 +19,12 @@ type granted struct {
 }
 
 // to reports whether s got the lease.
-func (g granted) to(s *sending) bool {
+func (g granted) to(s entry.Token) bool {
 	if g.entry == nil || g.left > 0 {
 		return g.entry == nil
 	}
 	head, ok := entry.HeadOf(g.entry)
-	return ok && head.Token() == s.token
+	return ok && head.Token() == s
 }
 
 // ask asks for the lease, at most twice. Every sending has a token of its own, so
@@ -43,10 +33,13 @@ func (g granted) to(s *sending) bool {
 func (c *contest) ask(ctx context.Context) ([]byte, lease, error) {
 	var err error
 	for range 2 {
-		s, sent := &sending{token: newToken()}, time.Now()
+		s, sent := newToken(), time.Now()
 		var g granted
 		g, err = c.send(ctx, s)
-		if err != nil {
+		switch {
+		case errors.Is(err, errLate):
+			return nil, lease{}, err
+		case err != nil:
 			c.lost = append(c.lost, s)
 			continue
 		}
@@ -55,7 +48,7 @@ func (c *contest) ask(ctx context.Context) ([]byte, lease, error) {
 			c.f.valueStands(g.entry != nil)
 			return nil, c.won(s, sent.Add(c.f.e.o.Lease)), nil
 		}
-		if s := c.own(g); s != nil {
+		if s := c.own(g); !s.IsZero() {
 			c.f.valueStands(true)
 			return nil, c.won(s, sent.Add(g.left)), nil
 		}
@@ -64,41 +57,43 @@ func (c *contest) ask(ctx context.Context) ([]byte, lease, error) {
 	return nil, lease{}, err
 }
 
-func (c *contest) send(ctx context.Context, s *sending) (granted, error) {
+// send sends the command. When it takes too long, the callers go on without it in
+// a flight of their own, and nobody computes under a lease that it brings.
+func (c *contest) send(ctx context.Context, s entry.Token) (granted, error) {
 	f, e := c.f, c.f.e
-	head := entry.NewLease(s.token, e.o.Lease, time.Duration(e.cost.Load()))
-	seen, steal := c.seen, c.steal
-	return budgeted(withValues{ctx, f.values()}, e, OpLease, func(ctx context.Context) (g granted, err error) {
-		g.entry, g.left, err = e.store.Lease(ctx, f.full, head, seen, steal, e.o.Lease)
+	head := entry.NewLease(s, e.o.Lease, time.Duration(e.cost.Load()))
+	g, late, err := timed(f.values(), e, OpLease, func(ctx context.Context) (g granted, err error) {
+		g.entry, g.left, err = e.store.Lease(ctx, f.full, head, c.seen, c.steal, e.o.Lease)
 		return g, err
-	}, func(g granted) { // too late: nobody computes under this lease
-		if g.to(s) && s.fate.CompareAndSwap(undecided, givenUp) {
-			f.abandon(lease{token: s.token}, 0)
-		}
-	})
+	}, func() { f.moveOn(&reading{err: fmt.Errorf("%w: lease: %w", ErrStore, errTimeout)}) })
+	if !late {
+		return g, err
+	}
+	if err == nil && g.to(s) {
+		f.abandon(lease{token: s}, 0)
+	}
+	return granted{}, errLate
 }
 
-// own returns the earlier sending whose lease stands, if it may still be adopted.
-func (c *contest) own(g granted) *sending {
+// errLate ends a flight whose callers have moved on.
+var errLate = errors.New("leash: too late")
+
+// own returns the earlier sending whose lease stands, or zero.
+func (c *contest) own(g granted) entry.Token {
 	head, ok := entry.HeadOf(g.entry)
-	if !ok || g.left == 0 {
-		return nil
+	if ok && g.left > 0 && slices.Contains(c.lost, head.Token()) {
+		return head.Token()
 	}
-	for _, s := range c.lost {
-		if s.token == head.Token() && s.fate.CompareAndSwap(undecided, adopted) {
-			return s
-		}
-	}
-	return nil
+	return entry.Token{}
 }
 
-func (c *contest) won(s *sending, until time.Time) lease {
+func (c *contest) won(s entry.Token, until time.Time) lease {
 	k := EventLeased
 	if c.steal && c.holder != nil {
 		k = EventTakenOver
 	}
 	c.f.e.event(Event{Kind: k})
-	return lease{token: s.token, until: until}
+	return lease{token: s, until: until}
 }
 
 // withValues is a context with another one's values.

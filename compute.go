@@ -95,16 +95,29 @@ func (f *flight) renew(l *lease) bool {
 func (f *flight) detach() {
 	f.s.mu.Lock()
 	defer f.s.mu.Unlock()
+	late := f.late
+	f.late = nil
+	f.move(late, nil)
+}
+
+// moveOn lets everybody begin a flight of their own, from r.
+func (f *flight) moveOn(r *reading) {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	all := append(f.cover, f.late...)
+	f.cover, f.late = nil, nil
+	f.move(all, r)
+}
+
+// move takes the flight out of the map and puts groups into a new one; s.mu is
+// held.
+func (f *flight) move(groups []*group, r *reading) {
 	f.remove()
-	if len(f.late) == 0 {
-		return
-	}
-	n := &flight{e: f.e, key: f.key, full: f.full, s: f.s}
-	for _, g := range f.late {
+	n := &flight{e: f.e, key: f.key, full: f.full, s: f.s, cover: groups}
+	for _, g := range groups {
 		g.f = n
 		n.refs += g.n
 	}
-	n.late, f.late = f.late, nil
 	f.refs -= n.refs
 	if n.refs == 0 {
 		return
@@ -112,7 +125,7 @@ func (f *flight) detach() {
 	if f.s.flights[f.full] == nil {
 		f.s.flights[f.full] = n
 	}
-	f.e.spawn(func() { defer f.e.wg.Done(); n.run(nil) })
+	f.e.spawn(func() { defer f.e.wg.Done(); n.run(r) })
 }
 
 // outlive waits for a cancelled computation that nobody waits for any more, and
@@ -202,16 +215,25 @@ func (f *flight) publish(c *computation, a answer, s entry.Sealed, b []byte, ttl
 	e := f.e
 	fresh, life := e.seal(b, f.key, s, ttl)
 	mid := f.takeLate()
-	send := func(ctx context.Context) (bool, error) { return e.store.Publish(ctx, f.full, b, life, false) }
-	ctx := context.WithoutCancel(c.ctx)
-	stored, err := budgeted(ctx, e, OpPublish, send, nil)
-	if err != nil { // unknown: ask again before giving up, the step knows its own earlier success
-		stored, err = budgeted(ctx, e, OpPublish, send, nil)
+	send := func() (stored, late bool, err error) {
+		return timed(context.WithoutCancel(c.ctx), e, OpPublish, func(ctx context.Context) (bool, error) {
+			return e.store.Publish(ctx, f.full, b, life, false)
+		}, func() {
+			f.conclude(a, mid, false)
+			f.moveOn(nil)
+		})
+	}
+	stored, late, err := send()
+	if err != nil && !late { // unknown: ask again before giving up, the step knows its own earlier success
+		stored, late, err = send()
 	}
 	if err != nil {
 		f.abandon(lease{token: s.Publisher}, 0)
 	} else if !stored {
 		e.event(Event{Kind: EventVoided})
+	}
+	if late {
+		return
 	}
 	a.Stored = stored && fresh > 0
 	if a.Stored && s.Kind != entry.Error {

@@ -178,6 +178,36 @@ func (r reply[T]) result(e *engine, op Op) (T, error) {
 	return r.v, nil
 }
 
+// timed runs one operation on the flight's own goroutine, which saves a miss two
+// changes of goroutine. If its time is over before it returns, overdue is called
+// on another goroutine, to see to the callers, and the operation's result is late:
+// all that is left to the flight is to clean up. The caller is counted.
+func timed[T any](ctx context.Context, e *engine, op Op, f func(context.Context) (T, error), overdue func()) (v T, late bool, err error) {
+	if e.local {
+		v, err = f(ctx)
+		return v, false, e.failed(op, err)
+	}
+	if e.stuck.Load() >= maxStuck {
+		return v, false, e.failed(op, errStuck)
+	}
+	var state atomic.Int32
+	timer := time.AfterFunc(e.o.OperationTimeout, func() {
+		if state.CompareAndSwap(opRuns, opLeft) {
+			e.stuck.Add(1)
+			_ = e.failed(op, errTimeout)
+			overdue()
+		}
+	})
+	v, err = f(&opContext{ctx})
+	if !state.CompareAndSwap(opRuns, opEnded) {
+		e.stuck.Add(-1)
+		return v, true, err
+	}
+	timer.Stop()
+	v, err = reply[T]{v, err}.result(e, op)
+	return v, false, err
+}
+
 // buffer is what an entry is read into, and is used again when nobody needs the
 // entry any more. Stores that need more room bring their own, which is then kept.
 type buffer struct {

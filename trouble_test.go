@@ -143,6 +143,39 @@ func TestOrphanLeaseIsGivenUp(t *testing.T) {
 	})
 }
 
+// A store that freezes while a value is published keeps nobody longer than the
+// operation's time; who came during the computation is served in a new flight.
+func TestStoreFreezesAtThePublish(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newRemote(memstore.New())
+		c := newCache(t, store, leash.Options{Logger: quiet})
+		store.Hook(func(op, _ string) error {
+			if op == "publish" {
+				time.Sleep(5 * time.Second)
+			}
+			return nil
+		}, nil)
+		src := &source{took: time.Second}
+		var wg sync.WaitGroup
+		ask := func(after, within time.Duration) {
+			wg.Go(func() {
+				time.Sleep(after)
+				began := time.Now()
+				if u, err := c.GetOrCompute(t.Context(), "k", src.load); err != nil || u.Name != "Ann" {
+					t.Errorf("got %v, %v", u, err)
+				}
+				if d := time.Since(began); d > within {
+					t.Errorf("waited %v, want at most %v", d, within)
+				}
+			})
+		}
+		ask(0, 1260*time.Millisecond)
+		ask(500*time.Millisecond, 6*time.Second) // finds the lease, and then the value
+		wg.Wait()
+		src.want(t, 1)
+	})
+}
+
 // The caller's own patience is his alone: he leaves a frozen store at once, and
 // those who wait with him are answered.
 func TestLeadingCallerLeavesDuringTheRead(t *testing.T) {

@@ -30,7 +30,7 @@ type contest struct {
 	poll   time.Duration
 	wake   <-chan []byte
 	founds int
-	lost   []*sending // that got no answer
+	lost   []entry.Token // of sendings that failed, and may have been taken all the same
 }
 
 // round gets the covered callers their answer: from the store, by computing, or
@@ -61,6 +61,8 @@ func (c *contest) step(ctx context.Context) bool {
 	f := c.f
 	b, l, err := c.ask(ctx)
 	switch {
+	case errors.Is(err, errLate):
+		return true
 	case err != nil:
 		f.unleased(ctx, err)
 		return true
