@@ -30,7 +30,7 @@ const allowOOM = "#!lua flags=allow-oom\n"
 
 var (
 	leaseScript   = load("lease", "")
-	publishScript = load("publish", "")
+	publishScript = load("publish", read("quick"))
 	renewScript   = load("renew", allowOOM)
 	abandonScript = load("abandon", allowOOM)
 	deleteScript  = load("delete", allowOOM)
