@@ -33,7 +33,7 @@ func (g granted) to(s entry.Token) bool {
 func (c *contest) ask(ctx context.Context) ([]byte, lease, error) {
 	var err error
 	for range 2 {
-		s, sent := newToken(), time.Now()
+		s := newToken()
 		var g granted
 		g, err = c.send(ctx, s)
 		switch {
@@ -46,11 +46,11 @@ func (c *contest) ask(ctx context.Context) ([]byte, lease, error) {
 		c.left = g.left
 		if g.to(s) {
 			c.f.valueStands(g.entry != nil)
-			return nil, c.won(s, sent.Add(c.f.e.o.Lease)), nil
+			return nil, c.won(s), nil
 		}
 		if s := c.own(g); !s.IsZero() {
 			c.f.valueStands(true)
-			return nil, c.won(s, sent.Add(g.left)), nil
+			return nil, c.won(s), nil
 		}
 		return g.entry, lease{}, nil
 	}
@@ -87,13 +87,13 @@ func (c *contest) own(g granted) entry.Token {
 	return entry.Token{}
 }
 
-func (c *contest) won(s entry.Token, until time.Time) lease {
+func (c *contest) won(s entry.Token) lease {
 	k := EventLeased
 	if c.steal && c.holder != nil {
 		k = EventTakenOver
 	}
 	c.f.e.event(Event{Kind: k})
-	return lease{token: s, until: until}
+	return lease{token: s}
 }
 
 // withValues is a context with another one's values.

@@ -17,11 +17,11 @@ type computation struct {
 	key    string
 	parent *computation // whose function asked for this key
 	began  time.Time
-	cancel context.CancelCauseFunc
 	ctx    context.Context
+	cancel context.CancelCauseFunc
+	free   func() // ends the timer of ctx
 
-	// Written by the function's goroutine before it closes done.
-	done    chan struct{}
+	// Written by the function's goroutine.
 	value   any
 	encoded []byte // the value's entry, without its sealed part
 	err     error
@@ -63,35 +63,37 @@ func (c *computation) storeFor() time.Duration {
 	return c.ttl
 }
 
-// start runs comp with the values of ctx, but neither its deadline nor its
-// cancellation. The caller is counted.
-func (e *engine) start(ctx context.Context, full, key string, comp computer, ttl time.Duration) *computation {
-	c := &computation{e: e, full: full, key: key, parent: computationOf(ctx), began: time.Now(), ttl: ttl, done: make(chan struct{})}
+// begin makes a computation with the values of ctx, but neither its deadline nor
+// its cancellation.
+func (e *engine) begin(ctx context.Context, full, key string, ttl time.Duration) *computation {
+	c := &computation{e: e, full: full, key: key, parent: computationOf(ctx), began: time.Now(), ttl: ttl}
 	ctx = context.WithValue(context.WithoutCancel(ctx), computationKey{}, c)
 	ctx, c.cancel = context.WithCancelCause(ctx)
-	stop := func() {}
+	c.ctx, c.free = ctx, func() {}
 	if e.o.ComputeTimeout > 0 {
-		ctx, stop = context.WithTimeoutCause(ctx, e.o.ComputeTimeout, ErrComputeTimeout)
+		c.ctx, c.free = context.WithTimeoutCause(ctx, e.o.ComputeTimeout, ErrComputeTimeout)
 	}
-	c.ctx = ctx
 	e.runningMu.Lock()
+	defer e.runningMu.Unlock()
 	e.running[c] = struct{}{}
-	e.runningMu.Unlock()
-	e.spawn(func() {
-		defer e.wg.Done()
-		defer stop()
-		defer c.cancel(nil)
-		defer c.end()
-		c.run(comp)
-	})
 	return c
+}
+
+// run calls the function on this goroutine, and makes the outcome known. If the
+// function calls runtime.Goexit, run does not return, but deferred functions find
+// the computation ended.
+func (c *computation) run(comp computer) {
+	defer c.free()
+	defer c.cancel(nil)
+	defer c.end()
+	c.call(comp)
 }
 
 func panicError(p any) error { return &PanicError{Value: p, Stack: debug.Stack()} }
 
-// run calls the function. What the function, or the value's own way of writing
-// itself, does to the goroutine stays here.
-func (c *computation) run(comp computer) {
+// call calls the function. A panic of the function, or of the value's own way of
+// writing itself, ends here.
+func (c *computation) call(comp computer) {
 	returned := false
 	defer func() {
 		if returned {
@@ -138,7 +140,6 @@ func (c *computation) end() {
 		c.e.learn(c.cost)
 	}
 	c.e.event(Event{Kind: EventCompute, Duration: c.cost, Result: c.result, Err: c.err})
-	close(c.done)
 }
 
 // learn keeps a moving mean of what computations take.
@@ -149,17 +150,6 @@ func (e *engine) learn(d time.Duration) {
 		return
 	}
 	e.cost.Store(old + (int64(d)-old)/8)
-}
-
-// ended reports whether the function has returned. A computation's context ends
-// after that as well.
-func (c *computation) ended() bool {
-	select {
-	case <-c.done:
-		return true
-	default:
-		return false
-	}
 }
 
 // contextual reports whether an error tells of a context and not of the thing

@@ -6,16 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/leashcache/leash/internal/entry"
 )
 
 // lease is one that this process holds.
-type lease struct {
-	token entry.Token
-	until time.Time // by this process's monotonic clock, at the earliest
-}
+type lease struct{ token entry.Token }
 
 // compute computes under a lease, publishes, and answers.
 func (f *flight) compute(ctx context.Context, l lease) {
@@ -26,33 +24,102 @@ func (f *flight) compute(ctx context.Context, l lease) {
 	}
 	g := f.leader()
 	f.keep(e.o.FinishAbandoned)
-	defer f.keep(false)
-	c := e.start(g.ctx, f.full, f.key, g.comp, g.call.ttl)
-	renew := time.NewTimer(e.o.Lease / 3)
-	defer renew.Stop()
-	for {
-		select {
-		case <-c.done:
+	c := e.begin(g.ctx, f.full, f.key, g.call.ttl)
+	w := f.watch(ctx, c, &l)
+	defer func() { // after runtime.Goexit as well
+		onTime := w.end()
+		f.keep(false)
+		if onTime && ctx.Err() == nil {
 			f.finish(c, l)
-			return
-		case <-renew.C:
-			if f.renew(&l) {
-				renew.Reset(e.o.Lease / 3)
-			}
-		case <-ctx.Done():
-			c.cancel(context.Cause(ctx))
-			f.over(ctx)
-			f.outlive(c, l)
-			return
-		case <-c.ctx.Done():
-			if c.ended() {
-				f.finish(c, l)
-				return
-			}
-			f.timedOut(c)
-			f.outlive(c, l)
-			return
+		} else {
+			f.abandon(l, 0)
 		}
+	}()
+	c.run(g.comp)
+}
+
+// watch looks after a computation while the flight's goroutine is in the user's
+// function: it renews the lease, and answers the callers when the function takes
+// too long or the flight is cancelled.
+type watch struct {
+	f     *flight
+	c     *computation
+	l     *lease
+	renew *time.Timer
+	limit *time.Timer
+	stop  func() bool
+
+	mu   sync.Mutex
+	over bool // the function has returned, or its callers were answered without it
+}
+
+func (f *flight) watch(ctx context.Context, c *computation, l *lease) *watch {
+	w := &watch{f: f, c: c, l: l}
+	w.mu.Lock() // until all of it is there
+	defer w.mu.Unlock()
+	w.stop = context.AfterFunc(ctx, func() {
+		c.cancel(context.Cause(ctx))
+		f.over(ctx)
+	})
+	if l != nil {
+		w.renew = time.AfterFunc(f.e.o.Lease/3, w.renewal)
+	}
+	if d := f.e.o.ComputeTimeout; d > 0 {
+		w.limit = time.AfterFunc(d, w.timeout)
+	}
+	return w
+}
+
+// end stops the watch, and reports whether the callers still wait.
+func (w *watch) end() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	onTime := !w.over
+	w.over = true
+	w.stop()
+	for _, t := range []*time.Timer{w.renew, w.limit} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	return onTime
+}
+
+func (w *watch) timeout() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.over {
+		w.over = true
+		w.f.timedOut(w.c)
+	}
+}
+
+// renewal makes the lease last. A lease that is lost, to a delete as a rule, is
+// known not to be published: who came during the computation starts anew at once.
+// A function that ignores its context keeps others out for what is left of the
+// lease, and no longer.
+func (w *watch) renewal() {
+	f, e := w.f, w.f.e
+	w.mu.Lock()
+	if w.over || w.c.ctx.Err() != nil {
+		w.mu.Unlock()
+		return
+	}
+	e.wg.Add(1) // the flight is counted while this is not over
+	w.mu.Unlock()
+	defer e.wg.Done()
+	held, err := budgeted(context.WithoutCancel(w.c.ctx), e, OpRenew, func(ctx context.Context) (bool, error) {
+		return e.store.Renew(ctx, f.full, w.l.token[:], e.o.Lease)
+	}, nil)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.over:
+	case held, err != nil: // on an error the lease may still stand, and the publish will tell
+		w.renew.Reset(e.o.Lease / 3)
+	default:
+		e.event(Event{Kind: EventLeaseLost})
+		f.detach()
 	}
 }
 
@@ -68,26 +135,6 @@ func (f *flight) keep(on bool) {
 	f.s.mu.Lock()
 	defer f.s.mu.Unlock()
 	f.kept = on
-}
-
-// renew makes the lease last, and reports whether to go on renewing it. A lease
-// that is lost, to a delete as a rule, is known not to be published: who came
-// during the computation starts anew at once.
-func (f *flight) renew(l *lease) bool {
-	e, sent := f.e, time.Now()
-	held, err := budgeted(f.values(), e, OpRenew, func(ctx context.Context) (bool, error) {
-		return e.store.Renew(ctx, f.full, l.token[:], e.o.Lease)
-	}, nil)
-	switch {
-	case err != nil:
-		return true // the lease may still stand, and the publish will tell
-	case held:
-		l.until = sent.Add(e.o.Lease)
-		return true
-	}
-	e.event(Event{Kind: EventLeaseLost})
-	f.detach()
-	return false
 }
 
 // detach takes the flight out of the map, and lets those who came late begin a
@@ -126,19 +173,6 @@ func (f *flight) move(groups []*group, r *reading) {
 		f.s.flights[f.full] = n
 	}
 	f.e.spawn(func() { defer f.e.wg.Done(); n.run(r) })
-}
-
-// outlive waits for a cancelled computation that nobody waits for any more, and
-// gives its lease up. The lease is not renewed: a function that ignores its
-// context keeps others out for what is left of it, and no longer.
-func (f *flight) outlive(c *computation, l lease) {
-	timer := time.NewTimer(time.Until(l.until))
-	defer timer.Stop()
-	select {
-	case <-c.done:
-		f.abandon(l, 0)
-	case <-timer.C:
-	}
 }
 
 // abandon gives the lease up, and reports whether it stood.

@@ -33,7 +33,6 @@ type engine struct {
 	store  Store
 	waker  Waker      // nil if the store is none
 	batch  BatchStore // nil if the store is none
-	local  bool       // the store answers without leaving the process
 
 	fingerprint uint64
 	codecID     uint32
@@ -92,7 +91,6 @@ func newEngine(name string, store Store, o Options, v reflect.Type) (*engine, er
 	}
 	e.waker, _ = store.(Waker)
 	e.batch, _ = store.(BatchStore)
-	_, e.local = store.(LocalStore)
 	e.ctx, e.cancel = context.WithCancelCause(context.Background())
 	e.gets.New = func() any { return newGetCall(e) }
 	for i := range e.shards {
@@ -146,19 +144,15 @@ func (e *engine) peek(ctx context.Context, key string) (answer, bool) {
 	if err != nil {
 		return answer{err: err}, false
 	}
-	v := e.judge(b.entry, key, entry.Token{})
+	v := e.judge(b, key, entry.Token{})
 	switch {
 	case v.err != nil:
 		e.undecodable(v.err)
 		return answer{}, false
 	case v.state == fresh && v.Kind != entry.Error:
-		a := e.answer(&v, StatusHit)
-		a.pooled = b
-		return a, true
+		return e.answer(&v, StatusHit), true
 	case v.state == updating:
-		a := e.answer(&v, StatusUpdating)
-		a.pooled = b
-		return a, true
+		return e.answer(&v, StatusUpdating), true
 	}
 	return answer{}, false
 }

@@ -61,7 +61,9 @@ type group struct {
 	call call
 	n    int
 	done chan struct{} // closed when a is there
-	a    *answer
+	bell bool          // done is used again, so something is sent instead
+	a    answer
+	has  bool // a is there
 
 	stale *answer // what they may have if computing fails or takes too long
 }
@@ -84,10 +86,11 @@ func (e *engine) get(ctx context.Context, key string, comp computer, c call) ans
 	if err != nil {
 		return answer{err: err}
 	}
-	if g != nil {
-		return f.await(ctx, g, true)
+	if g == nil {
+		return f.lead(ctx)
 	}
-	return f.lead(ctx)
+	a, _ := f.await(ctx, g)
+	return a
 }
 
 // join returns the flight of a key and the caller's group in it, or a new flight
@@ -123,36 +126,45 @@ func (f *flight) join(ctx context.Context, comp computer, c call) *group {
 	return g
 }
 
-// lead makes the first read on the first caller's own goroutine.
+// lead starts the flight for its first caller.
 func (f *flight) lead(ctx context.Context) answer {
 	e := f.e
 	defer e.wg.Done()
-	b, err := e.read(ctx, f.full)
-	if err != nil && ctx.Err() != nil {
-		f.leave(&f.first)
-		f.goOn(nil)
-		return answer{err: ctx.Err()}
+	c := e.gets.Get().(*getCall)
+	f.first.done, f.first.bell = c.bell, true
+	c.start(ctx, f)
+	a, answered := f.await(ctx, &f.first)
+	if answered && c.unused {
+		e.gets.Put(c)
 	}
-	if err == nil {
-		v := e.judge(b.entry, f.key, entry.Token{})
-		if a, ok := e.atOnce(&v, &f.first); ok {
-			e.refreshIfDue(f, &f.first, &v)
-			f.leave(&f.first)
-			f.goOn(nil)
-			a.pooled = b
-			return a
-		}
-		e.countUndecodable(&v)
-	}
-	f.first.done = make(chan struct{})
-	f.goOn(&reading{b, err})
-	return f.await(ctx, &f.first, false)
+	return a
 }
 
 // reading is a read that has been made and did not answer everybody.
 type reading struct {
 	b   *buffer
 	err error
+}
+
+// fly is the flight's goroutine from its first read on.
+func (f *flight) fly(r reading) {
+	if r.err == nil {
+		f.answerAtOnce(r.b)
+		if f.ended() {
+			return
+		}
+	}
+	f.run(&r)
+}
+
+// ended takes the flight out of the map if it has no callers.
+func (f *flight) ended() bool {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	if f.refs == 0 {
+		f.remove()
+	}
+	return f.refs == 0
 }
 
 // atOnce returns the answer to g that needs no lease, if v is one.
@@ -170,17 +182,6 @@ func (e *engine) atOnce(v *verdict, g *group) (answer, bool) {
 	return answer{}, false
 }
 
-// goOn hands the flight to a goroutine of its own, if it has callers.
-func (f *flight) goOn(r *reading) {
-	f.s.mu.Lock()
-	defer f.s.mu.Unlock()
-	if f.refs == 0 {
-		f.remove()
-		return
-	}
-	f.e.spawn(func() { defer f.e.wg.Done(); f.run(r) })
-}
-
 // remove takes the flight out of the map; s.mu is held.
 func (f *flight) remove() {
 	if f.s.flights[f.full] == f {
@@ -194,7 +195,7 @@ func (f *flight) remove() {
 func (f *flight) leave(g *group) bool {
 	f.s.mu.Lock()
 	defer f.s.mu.Unlock()
-	if g.a != nil {
+	if g.has {
 		return false
 	}
 	g.n--
@@ -206,8 +207,10 @@ func (f *flight) leave(g *group) bool {
 	return true
 }
 
-// await waits for the group's answer, as long as the caller wants to.
-func (f *flight) await(ctx context.Context, g *group, joined bool) answer {
+// await waits for the group's answer, as long as the caller wants to, and reports
+// whether it came.
+func (f *flight) await(ctx context.Context, g *group) (a answer, answered bool) {
+	joined := g != &f.first
 	if joined {
 		f.e.event(Event{Kind: EventCoalesced})
 	}
@@ -219,19 +222,20 @@ func (f *flight) await(ctx context.Context, g *group, joined bool) answer {
 	}
 	select {
 	case <-g.done:
+		answered = true
 	case <-ctx.Done():
 		if f.leave(g) {
-			return answer{err: fmt.Errorf("%w: %w", ErrBusy, ctx.Err())}
+			return answer{err: fmt.Errorf("%w: %w", ErrBusy, ctx.Err())}, false
 		}
 	case <-expired:
-		a := f.staleFor(g)
+		a = f.staleFor(g)
 		if f.leave(g) {
-			return a
+			return a, false
 		}
 	}
-	a := *g.a
+	a = g.a
 	a.Collapsed = joined
-	return a
+	return a, answered
 }
 
 // staleFor returns the stale value if g may have it, else ErrBusy.
@@ -244,33 +248,52 @@ func (f *flight) staleFor(g *group) answer {
 	return answer{err: ErrBusy}
 }
 
-// run answers callers until none is left.
+// run answers callers until none is left; r is what was read already, if anything.
 func (f *flight) run(r *reading) {
 	ctx, cancel := context.WithCancelCause(f.e.ctx)
 	defer cancel(nil)
+	returned := false
+	defer func() {
+		if !returned { // the user's function called runtime.Goexit: another goroutine goes on
+			f.e.spawn(func() { defer f.e.wg.Done(); f.run(nil) })
+		}
+	}()
 	f.s.mu.Lock()
 	f.cancel = cancel
 	if f.refs == 0 && !f.background {
 		cancel(errAbandoned)
 	}
 	f.s.mu.Unlock()
-	for ctx.Err() == nil {
-		if r == nil {
-			if !f.takeIn() || f.background {
-				return
-			}
-			b, err := f.e.read(withValues{ctx, f.values()}, f.full)
-			r = &reading{b, err}
-			if err == nil {
-				f.answerAtOnce(b.entry)
-			}
-		}
+	for ctx.Err() == nil && (r != nil || f.next(&r)) {
 		if f.covered() {
 			f.round(ctx, r)
 		}
 		r = nil
 	}
-	f.over(ctx)
+	if ctx.Err() != nil {
+		f.over(ctx)
+	}
+	returned = true
+}
+
+// next reads for those who came late, and reports whether anybody is there.
+func (f *flight) next(r **reading) bool {
+	if !f.takeIn() || f.background {
+		return false
+	}
+	var buf buffer
+	b, late, err := timed(f.values(), f.e, OpGet, func(ctx context.Context) ([]byte, error) {
+		return f.e.store.Get(ctx, f.full, nil)
+	}, func() { f.moveOn(&reading{err: fmt.Errorf("%w: get: %w", ErrStore, errTimeout)}) })
+	if late {
+		return false
+	}
+	buf.entry = b
+	*r = &reading{&buf, err}
+	if err == nil {
+		f.answerAtOnce(&buf)
+	}
+	return true
 }
 
 // over ends the flight: it was cancelled.
@@ -284,11 +307,18 @@ func (f *flight) over(ctx context.Context) {
 	f.remove()
 }
 
-func (f *flight) answerAtOnce(b []byte) {
-	v, g := f.e.judge(b, f.key, entry.Token{}), f.leader()
-	f.settleIf(func(g *group) (answer, bool) { return f.e.atOnce(&v, g) })
-	f.e.refreshIfDue(f, g, &v)
+// answerAtOnce gives what was read to those who need no more.
+func (f *flight) answerAtOnce(b *buffer) {
+	v, g := f.e.judge(b.entry, f.key, entry.Token{}), f.leader()
 	f.e.countUndecodable(&v)
+	f.e.refreshIfDue(f, g, &v)
+	f.settleIf(func(g *group) (answer, bool) {
+		a, ok := f.e.atOnce(&v, g)
+		if ok && g == &f.first {
+			a.pooled = b
+		}
+		return a, ok
+	})
 }
 
 // takeIn covers the late callers: a command is sent next. It reports false, and
@@ -353,9 +383,12 @@ func (f *flight) settleIf(choose func(*group) (answer, bool)) bool {
 		if a.made == nil && f.e.o.Share && a.err == nil {
 			a.made = shared
 		}
-		g.a = &a
+		g.a, g.has = a, true
 		f.refs -= g.n
-		if g.done != nil {
+		switch {
+		case g.bell:
+			g.done <- struct{}{} // has room
+		case g.done != nil: // a refresh has nobody who waits
 			close(g.done)
 		}
 		if w, ok := g.comp.(interface{ answered() }); ok {

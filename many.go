@@ -130,11 +130,10 @@ func (m *many[K, V]) entries() ([][]byte, error) {
 	}
 	entries := make([][]byte, len(names))
 	for i, n := range names {
-		b, err := m.e.read(m.ctx, n)
-		if err != nil {
+		var err error
+		if entries[i], err = m.e.read(m.ctx, n); err != nil {
 			return nil, err
 		}
-		entries[i] = b.entry
 	}
 	return entries, nil
 }
@@ -164,7 +163,7 @@ func (m *many[K, V]) compute(missing []pending) {
 		all = append(all, waiting{f, g, p.i})
 	}
 	for _, w := range all {
-		a := w.f.await(m.ctx, w.g, w.g != &w.f.first)
+		a, _ := w.f.await(m.ctx, w.g)
 		m.take(w.i, a)
 	}
 }
@@ -188,7 +187,7 @@ func (m *many[K, V]) begin(p pending, comp computer) (*flight, *group, error) {
 	}
 	defer m.e.wg.Done()
 	f.first.done = make(chan struct{})
-	f.goOn(p.r)
+	m.e.spawn(func() { defer m.e.wg.Done(); f.run(p.r) })
 	return f, &f.first, nil
 }
 

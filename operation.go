@@ -38,77 +38,68 @@ const (
 	opLeft
 )
 
-// getCall is one Get, the only operation that is made often enough to be kept
-// and used again.
+// getCall is a flight's first Get, on the goroutine that goes on as the flight's.
+// It is made often enough to be kept and used again.
 type getCall struct {
-	e     *engine
-	ctx   opContext
-	key   string
-	buf   *buffer
-	out   []byte
-	err   error
-	state atomic.Int32
-	done  chan struct{} // has room for one
-	timer *time.Timer
-	run   func()
+	e      *engine
+	f      *flight
+	ctx    opContext
+	buf    *buffer
+	state  atomic.Int32
+	timer  *time.Timer
+	bell   chan struct{} // of the first caller; has room for one
+	run    func()
+	unused bool // nobody holds on to it
 }
 
 func newGetCall(e *engine) *getCall {
-	c := &getCall{e: e, done: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
+	c := &getCall{e: e, bell: make(chan struct{}, 1)}
+	c.timer = time.AfterFunc(time.Hour, c.overdue)
 	c.timer.Stop()
-	c.run = func() {
-		c.out, c.err = e.store.Get(&c.ctx, c.key, c.buf.b[:0])
-		if c.state.CompareAndSwap(opRuns, opEnded) {
-			c.done <- struct{}{}
-		} else {
-			e.stuck.Add(-1)
-		}
-		e.wg.Done()
-	}
+	c.run = c.get
 	return c
 }
 
-// read gets the entry under full within the operation's time. The caller is
-// counted. The buffer goes back with giveBack, or is left to the collector.
-func (e *engine) read(ctx context.Context, full string) (*buffer, error) {
-	if e.local {
-		buf := e.buffer()
-		b, err := e.store.Get(ctx, full, buf.b[:0])
-		return buf.hold(b), e.failed(OpGet, err)
-	}
+// start starts f with a read. The caller is counted.
+func (c *getCall) start(ctx context.Context, f *flight) {
+	e := c.e
 	if e.stuck.Load() >= maxStuck {
-		return nil, e.failed(OpGet, errStuck)
+		err := e.failed(OpGet, errStuck)
+		e.spawn(func() { defer e.wg.Done(); f.fly(reading{err: err}) })
+		return
 	}
-	c := e.gets.Get().(*getCall)
-	c.ctx.values, c.key, c.buf = ctx, full, e.buffer() //nolint:fatcontext // nothing grows: it is one field of one call
+	c.f, c.ctx.values, c.buf, c.unused = f, ctx, e.buffer(), false //nolint:fatcontext // nothing grows: it is one field of one call
 	c.state.Store(opRuns)
 	c.timer.Reset(e.o.OperationTimeout)
 	e.spawn(c.run)
-	var err error
-	select {
-	case <-c.done:
-		return c.end()
-	case <-c.timer.C:
-		err = e.failed(OpGet, errTimeout)
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	e.stuck.Add(1)
-	if !c.state.CompareAndSwap(opRuns, opLeft) { // it ended at this moment
-		e.stuck.Add(-1)
-		<-c.done
-		return c.end()
-	}
-	c.timer.Stop()
-	return nil, err
 }
 
-func (c *getCall) end() (*buffer, error) {
-	c.timer.Stop()
-	buf, err, e := c.buf.hold(c.out), c.err, c.e
-	c.ctx.values, c.buf, c.out, c.err = context.Background(), nil, nil, nil
-	e.gets.Put(c)
-	return buf, e.failed(OpGet, err)
+func (c *getCall) get() {
+	e, f := c.e, c.f
+	defer e.wg.Done()
+	b, err := e.store.Get(&c.ctx, f.full, c.buf.b[:0])
+	if !c.state.CompareAndSwap(opRuns, opEnded) {
+		e.stuck.Add(-1)
+		return
+	}
+	buf := c.buf.hold(b)
+	stopped := c.timer.Stop() // else overdue may still look at the state
+	c.f, c.ctx.values, c.buf, c.unused = nil, context.Background(), nil, stopped
+	f.fly(reading{buf, e.failed(OpGet, err)})
+}
+
+// overdue lets the callers go on without an answer.
+func (c *getCall) overdue() {
+	if c.state.CompareAndSwap(opRuns, opLeft) {
+		c.e.stuck.Add(1)
+		c.f.moveOn(&reading{err: c.e.failed(OpGet, errTimeout)})
+	}
+}
+
+// read gets the entry under full within the operation's time. The caller is
+// counted.
+func (e *engine) read(ctx context.Context, full string) ([]byte, error) {
+	return budgeted(ctx, e, OpGet, func(ctx context.Context) ([]byte, error) { return e.store.Get(ctx, full, nil) }, nil)
 }
 
 // failed counts an operation's error and gives it the form that callers see.
@@ -125,10 +116,6 @@ func (e *engine) failed(op Op, err error) error {
 // operation returns after its time goes to late. ctx only ends the wait.
 func budgeted[T any](ctx context.Context, e *engine, op Op, f func(context.Context) (T, error), late func(T)) (T, error) {
 	var zero T
-	if e.local {
-		v, err := f(ctx)
-		return v, e.failed(op, err)
-	}
 	if e.stuck.Load() >= maxStuck {
 		return zero, e.failed(op, errStuck)
 	}
@@ -183,10 +170,6 @@ func (r reply[T]) result(e *engine, op Op) (T, error) {
 // on another goroutine, to see to the callers, and the operation's result is late:
 // all that is left to the flight is to clean up. The caller is counted.
 func timed[T any](ctx context.Context, e *engine, op Op, f func(context.Context) (T, error), overdue func()) (v T, late bool, err error) {
-	if e.local {
-		v, err = f(ctx)
-		return v, false, e.failed(op, err)
-	}
 	if e.stuck.Load() >= maxStuck {
 		return v, false, e.failed(op, errStuck)
 	}

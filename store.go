@@ -115,12 +115,6 @@ type Store interface {
 	Delete(ctx context.Context, key string) error
 }
 
-// LocalStore is implemented by a store that answers without leaving the process.
-// Its steps are taken on the caller's own goroutine, without a time limit.
-type LocalStore interface {
-	Local()
-}
-
 // CheckedStore is implemented by a store that can be made wrongly. New calls
 // Check, and fails with what it returns.
 type CheckedStore interface {

@@ -4,6 +4,7 @@ package leash
 
 import (
 	"context"
+	"time"
 
 	"github.com/leashcache/leash/internal/entry"
 )
@@ -25,22 +26,14 @@ func (f *flight) unleased(ctx context.Context, why error) {
 	f.takeIn()
 	g := f.leader()
 	e.event(Event{Kind: EventUnleased, Err: why})
-	c := e.start(g.ctx, f.full, f.key, g.comp, g.call.ttl)
-	select {
-	case <-c.done:
-	case <-ctx.Done():
-		c.cancel(context.Cause(ctx))
-		f.over(ctx)
-		<-c.done
-		return
-	case <-c.ctx.Done():
-		if !c.ended() {
-			f.timedOut(c)
-			<-c.done
-			return
+	c := e.begin(g.ctx, f.full, f.key, g.call.ttl)
+	w := f.watch(ctx, c, nil)
+	defer func() { // after runtime.Goexit as well
+		if w.end() && ctx.Err() == nil {
+			f.settle(f.unleasedAnswer(c))
 		}
-	}
-	f.settle(f.unleasedAnswer(c))
+	}()
+	c.run(g.comp)
 }
 
 func (f *flight) unleasedAnswer(c *computation) answer {
@@ -65,10 +58,19 @@ func (e *engine) bypass(ctx context.Context, full, key string, comp computer) an
 		return answer{err: err}
 	}
 	defer e.wg.Done()
-	c := e.start(ctx, full, key, comp, 0)
+	c, done := e.begin(ctx, full, key, 0), make(chan struct{})
+	e.spawn(func() {
+		defer e.wg.Done()
+		defer close(done)
+		c.run(comp)
+	})
 	a := answer{Outcome: Outcome{Status: StatusBypass}}
+	var limit <-chan time.Time
+	if e.o.ComputeTimeout > 0 {
+		limit = time.After(e.o.ComputeTimeout)
+	}
 	select {
-	case <-c.done:
+	case <-done:
 	case <-ctx.Done():
 		c.cancel(context.Cause(ctx))
 		a.err = ctx.Err()
@@ -77,11 +79,9 @@ func (e *engine) bypass(ctx context.Context, full, key string, comp computer) an
 		c.cancel(ErrClosed)
 		a.err = ErrClosed
 		return a
-	case <-c.ctx.Done():
-		if !c.ended() {
-			a.err = ErrComputeTimeout
-			return a
-		}
+	case <-limit:
+		a.err = ErrComputeTimeout
+		return a
 	}
 	a.Cost, a.err, a.NotFound = c.cost, c.err, c.result == ResultNotFound
 	switch c.result {

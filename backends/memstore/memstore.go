@@ -73,9 +73,6 @@ func New(opts ...Options) *Store {
 	return s
 }
 
-// Local marks the store as one that answers without leaving the process.
-func (s *Store) Local() {}
-
 // now is the store's own clock in Unix nanoseconds. It follows the monotonic
 // clock, so that a step of the wall clock neither ends nor stretches a lease.
 func (s *Store) now() int64 { return s.start.UnixNano() + int64(time.Since(s.start)) }

@@ -15,6 +15,7 @@ func forever(nodes.Computation) <-chan struct{} { return nil }
 
 func TestWhoLeavesHarmsNobody(t *testing.T) {
 	onEach(t, func(t *testing.T, b *backend) {
+		t.Parallel()
 		g := b.shared(t)
 		key := newKey("leaving")
 		g.source.Plan(key, nodes.Plan{For: time.Second})
@@ -44,6 +45,7 @@ func TestWhoLeavesHarmsNobody(t *testing.T) {
 
 func TestLastCallerWhoLeavesCancelsAndGivesTheLeaseUp(t *testing.T) {
 	onEach(t, func(t *testing.T, b *backend) {
+		t.Parallel()
 		g := b.shared(t)
 		c := plain
 		c.Name, c.Lease, c.Backoff = "cancelled", time.Minute, time.Minute
@@ -85,6 +87,7 @@ func TestLastCallerWhoLeavesCancelsAndGivesTheLeaseUp(t *testing.T) {
 
 func TestImpatientNodeGivesNobodyItsError(t *testing.T) {
 	onEach(t, func(t *testing.T, b *backend) {
+		t.Parallel()
 		g := b.shared(t)
 		key := newKey("impatient")
 		hold := make(chan struct{})

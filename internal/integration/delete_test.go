@@ -44,7 +44,7 @@ func TestNothingStaleAfterDelete(t *testing.T) {
 	onEach(t, func(t *testing.T, b *backend) {
 		g := b.shared(t)
 		ops := g.deleteLoad(t, b, plain, 200)
-		t.Log(describe(g, t, ops))
+		t.Log(describe(t, g, ops))
 		for _, op := range ops {
 			if op.Err != nodes.None || op.Found && !op.Right || op.Kind == nodes.FetchOp && !op.Found {
 				t.Fatalf("no operation may fail here: %+v", op)
@@ -88,7 +88,8 @@ func mustHaveRaced(t *testing.T, g *group, ops []nodes.Op) {
 	}
 }
 
-func describe(g *group, t *testing.T, ops []nodes.Op) string {
+func describe(t *testing.T, g *group, ops []nodes.Op) string {
+	t.Helper()
 	kinds, computed := map[nodes.OpKind]int{}, 0
 	for key, list := range byKey(ops) {
 		computed += len(g.source.Computations(key))

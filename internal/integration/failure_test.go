@@ -27,6 +27,7 @@ var failing = []struct {
 
 func TestComputationThatFailsIsTriedOncePerBackoff(t *testing.T) {
 	onEach(t, func(t *testing.T, b *backend) {
+		t.Parallel()
 		g := b.shared(t)
 		c := plain
 		c.Name, c.Backoff = "failing", 2*time.Second
@@ -103,6 +104,7 @@ func mustFail(t *testing.T, calls []nodes.Call, computed []int, own, shared node
 
 func TestNotFoundIsKeptOnlyWhenAskedFor(t *testing.T) {
 	onEach(t, func(t *testing.T, b *backend) {
+		t.Parallel()
 		g := b.shared(t)
 		for _, f := range failing {
 			if f.kept {
@@ -132,6 +134,7 @@ func TestNotFoundIsKeptOnlyWhenAskedFor(t *testing.T) {
 
 func TestNotFoundThatIsNotKeptReachesAllWhoWaited(t *testing.T) {
 	onEach(t, func(t *testing.T, b *backend) {
+		t.Parallel()
 		g := b.shared(t)
 		key := newKey("missing")
 		g.source.Plan(key, nodes.Plan{How: nodes.NotFound, For: 450 * time.Millisecond})

@@ -275,7 +275,7 @@ func TestHerdWithADeleteOnAnotherNode(t *testing.T) {
 	onEach(t, func(t *testing.T, b *backend) {
 		g := b.shared(t)
 		hits := 0
-		for round := range 8 {
+		for round := range 6 {
 			hits += deleteInHerd(t, b, g, uint64(round))
 		}
 		if hits == 0 {
@@ -318,7 +318,7 @@ func deleteInHerd(t *testing.T, b *backend, g *group, seed uint64) (extra int) {
 		}
 		after++
 		if c.Row.Version < 2 || c.Row.Began < gone.Began {
-			t.Errorf("round %d: stale: deleted by %+v, but later %+v", seed, gone, c)
+			t.Fatalf("round %d: stale: deleted by %+v, but later %+v", seed, gone, c)
 		}
 	}
 	if after == 0 {

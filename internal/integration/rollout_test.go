@@ -11,6 +11,7 @@ import (
 
 func TestOldAndNewStructSideBySide(t *testing.T) {
 	onEach(t, func(t *testing.T, b *backend) {
+		t.Parallel()
 		g := b.shared(t)
 		key := newKey("rollout")
 		g.source.Plan(key, nodes.Plan{For: 20 * time.Millisecond})

@@ -45,12 +45,14 @@ func (n *node) newCache(c Cache) (cache, error) {
 		return &floor{calls: map[string]*floorCall{}}, nil
 	case Naive:
 		return &naive{n.rdb, c.TTL}, nil
+	case Leash:
 	}
 	switch c.Type {
 	case TypeV1:
 		return newTyped(n, c, toV1, rowV1.row)
 	case TypeV2:
 		return newTyped(n, c, toV2, rowV2.row)
+	case TypeRow:
 	}
 	same := func(r Row) Row { return r }
 	return newTyped(n, c, same, same)

@@ -48,7 +48,7 @@ func Start(c Config, s *Source) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self)
+	cmd := exec.CommandContext(context.Background(), self)
 	cmd.Env = append(os.Environ(), nodeEnv+"="+string(config))
 	cmd.Stderr, cmd.SysProcAttr = os.Stderr, attributes()
 	stdin, err := cmd.StdinPipe()

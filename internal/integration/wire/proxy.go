@@ -3,7 +3,7 @@
 package wire
 
 import (
-	"errors"
+	"context"
 	"io"
 	"net"
 	"sync"
@@ -29,7 +29,7 @@ type Proxy struct {
 func Start(servers ...string) (*Proxy, error) {
 	p := &Proxy{via: map[string]string{}, conns: map[net.Conn]struct{}{}}
 	for _, addr := range servers {
-		l, err := net.Listen("tcp4", "127.0.0.1:0")
+		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp4", "127.0.0.1:0")
 		if err != nil {
 			p.Close()
 			return nil, err
@@ -73,7 +73,7 @@ func (p *Proxy) accept(l net.Listener, addr string) {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp4", addr)
+		server, err := new(net.Dialer).DialContext(context.Background(), "tcp4", addr)
 		if err != nil {
 			client.Close()
 			continue
@@ -117,31 +117,28 @@ func (p *Proxy) pass(client, server net.Conn) {
 	}}
 	p.wg.Go(func() {
 		defer p.drop(client, server)
-		_, _ = copyAfter(server, client, func(b []byte) { _, _ = requests.Write(b) })
+		copyAfter(server, client, func(b []byte) { _, _ = requests.Write(b) })
 	})
 	p.wg.Go(func() {
 		defer p.drop(client, server)
-		_, _ = copyAfter(client, server, func([]byte) { time.Sleep(time.Duration(held.Swap(0))) })
+		copyAfter(client, server, func([]byte) { time.Sleep(time.Duration(held.Swap(0))) })
 	})
 }
 
-// copyAfter copies until the end, and calls f before each piece is written.
-func copyAfter(dst io.Writer, src io.Reader, f func([]byte)) (n int64, err error) {
+// copyAfter copies until either end is closed, and calls f before each piece is
+// written.
+func copyAfter(dst io.Writer, src io.Reader, f func([]byte)) {
 	buf := make([]byte, 64<<10)
 	for {
-		m, err := src.Read(buf)
-		if m > 0 {
-			f(buf[:m])
-			if _, werr := dst.Write(buf[:m]); werr != nil {
-				return n, werr
+		n, err := src.Read(buf)
+		if n > 0 {
+			f(buf[:n])
+			if _, err := dst.Write(buf[:n]); err != nil {
+				return
 			}
-			n += int64(m)
-		}
-		if errors.Is(err, io.EOF) {
-			return n, nil
 		}
 		if err != nil {
-			return n, err
+			return
 		}
 	}
 }

@@ -96,12 +96,13 @@ func (c *contender) round(fleet nodes.Fleet, i int) error {
 	if err != nil {
 		return err
 	}
-	last := int64(0)
+	last, byStatus := int64(0), map[string]time.Duration{}
 	for _, call := range slices.Concat(results...) {
 		if call.Err != nodes.None {
 			return fmt.Errorf("a caller got %+v", call)
 		}
 		last = max(last, call.Ended)
+		byStatus[call.Status] = max(byStatus[call.Status], time.Duration(call.Ended-at)-*compute)
 	}
 	computed, err := nodes.Each(fleet, func(n *nodes.Node) ([]nodes.Computation, error) { return n.Computations(context.Background()) })
 	if err != nil {
@@ -113,8 +114,14 @@ func (c *contender) round(fleet nodes.Fleet, i int) error {
 	}
 	beyond, sent := time.Duration(last-at)-*compute, after.Minus(before)
 	c.beyond, c.commands = append(c.beyond, beyond), append(c.commands, sent.Work())
-	fmt.Printf("round %d, %s: last caller %v beyond the computation, %d computations, %d commands %v\n",
-		i, c.name, beyond.Round(time.Microsecond), len(slices.Concat(computed...)), sent.Work(), sent)
+	list := slices.Concat(computed...)
+	began, ended := int64(0), int64(0)
+	for _, one := range list {
+		began, ended = max(began, one.Began), max(ended, one.Ended)
+	}
+	fmt.Printf("round %d, %s: last caller %v beyond the computation %v, which began after %v and ended %v before the last caller; %d computations, %d commands %v\n",
+		i, c.name, beyond.Round(time.Microsecond), byStatus, time.Duration(began-at).Round(time.Microsecond),
+		time.Duration(last-ended).Round(time.Microsecond), len(list), sent.Work(), sent)
 	return nil
 }
 
