@@ -69,7 +69,7 @@ func (c *contest) send(ctx context.Context, s entry.Token) (granted, error) {
 	if !late {
 		return g, err
 	}
-	if err == nil && g.to(s) {
+	if err != nil || g.to(s) { // an error may hide a lease
 		f.abandon(lease{token: s}, 0)
 	}
 	return granted{}, errLate
@@ -77,6 +77,17 @@ func (c *contest) send(ctx context.Context, s entry.Token) (granted, error) {
 
 // errLate ends a flight whose callers have moved on.
 var errLate = errors.New("leash: too late")
+
+// giveUp gives up what the failed sendings may have brought.
+func (c *contest) giveUp() {
+	for _, s := range c.lost {
+		c.f.e.spawn(func() {
+			defer c.f.e.wg.Done()
+			c.f.abandon(lease{token: s}, 0)
+		})
+	}
+	c.lost = nil
+}
 
 // own returns the earlier sending whose lease stands, or zero.
 func (c *contest) own(g granted) entry.Token {

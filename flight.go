@@ -45,8 +45,9 @@ type flight struct {
 	kept   bool // a computation runs that finishes without callers
 
 	// Used by the flight's goroutine alone.
-	stale  *answer // the value that stands there, within StaleIfError
-	usable bool    // a value stands there that a failure must not replace
+	stale  *answer     // the value that stands there, within StaleIfError
+	usable bool        // a value stands there that a failure must not replace
+	waited entry.Token // the lease that the last round waited for
 
 	background bool // a refresh: has no callers and is in no map
 	first      group
@@ -309,7 +310,8 @@ func (f *flight) over(ctx context.Context) {
 
 // answerAtOnce gives what was read to those who need no more.
 func (f *flight) answerAtOnce(b *buffer) {
-	v, g := f.e.judge(b.entry, f.key, entry.Token{}), f.leader()
+	v, g := f.e.judge(b.entry, f.key, f.waited), f.leader()
+	f.waited = entry.Token{}
 	f.e.countUndecodable(&v)
 	f.e.refreshIfDue(f, g, &v)
 	f.settleIf(func(g *group) (answer, bool) {

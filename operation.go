@@ -116,7 +116,7 @@ func (e *engine) failed(op Op, err error) error {
 // operation returns after its time goes to late. ctx only ends the wait.
 func budgeted[T any](ctx context.Context, e *engine, op Op, f func(context.Context) (T, error), late func(T)) (T, error) {
 	var zero T
-	if e.stuck.Load() >= maxStuck {
+	if n := e.stuck.Load(); n >= 2*maxStuck || n >= maxStuck && op != OpAbandon { // what is given up shortens others' waits
 		return zero, e.failed(op, errStuck)
 	}
 	ch := make(chan reply[T], 1)

@@ -12,6 +12,9 @@ import (
 // unleased computes without the rest of the cluster: the store failed, or the
 // caller did not want to wait. Nothing is stored.
 func (f *flight) unleased(ctx context.Context, why error) {
+	if f.background {
+		return // nobody waits for it
+	}
 	e := f.e
 	wait, stop := context.WithTimeout(ctx, e.o.OperationTimeout)
 	err := e.unleased.Acquire(wait, 1)

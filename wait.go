@@ -29,6 +29,7 @@ type contest struct {
 	began  time.Time     // of the wait
 	poll   time.Duration
 	wake   <-chan []byte
+	early  bool // the look soon after the first has been taken
 	founds int
 	lost   []entry.Token // of sendings that failed, and may have been taken all the same
 }
@@ -50,7 +51,7 @@ func (f *flight) round(ctx context.Context, r *reading) {
 			c.wake = wake
 		}
 	}
-	defer c.waited()
+	defer c.end()
 	for ctx.Err() == nil && f.takeIn() && !c.step(ctx) {
 	}
 }
@@ -64,6 +65,7 @@ func (c *contest) step(ctx context.Context) bool {
 	case errors.Is(err, errLate):
 		return true
 	case err != nil:
+		c.giveUp()
 		f.unleased(ctx, err)
 		return true
 	case b == nil:
@@ -163,7 +165,7 @@ func (c *contest) backoff(head entry.Head) bool {
 		}
 		return *g.stale, true
 	})
-	c.seen, c.steal = c.withLease(head), true
+	c.seen, c.steal = head, true
 	return over
 }
 
@@ -188,24 +190,15 @@ func (c *contest) busy(ctx context.Context, head entry.Head) bool {
 		return true
 	}
 	f.elsewhere()
+	c.seen, c.steal = head, false // with it the next look takes one trip
 	// A step of the server's clock can stretch a lease without end. A holder
 	// that lives renews it at a third; the same lease for the whole of its
 	// length, by this node's own clock, belongs to nobody.
 	if time.Since(c.since) >= head.Length() {
-		c.seen, c.steal = c.withLease(head), true
+		c.steal = true
 		return false
 	}
 	return c.wait(ctx)
-}
-
-// withLease returns what was seen with the lease that stands on it now.
-func (c *contest) withLease(head entry.Head) []byte {
-	if _, ok := entry.HeadOf(c.seen); ok {
-		seen := append([]byte(nil), c.seen...)
-		copy(seen, head)
-		return seen
-	}
-	return head
 }
 
 // elsewhere tells a batch that its member waits for another node.
@@ -249,7 +242,13 @@ func (c *contest) message(b []byte) bool {
 // pause is how long to wait before the next look.
 func (c *contest) pause() time.Duration {
 	d := min(c.left, time.Until(c.since.Add(c.holder.Length()))) + jitter(firstPoll)
-	if c.wake != nil {
+	switch {
+	case c.wake != nil && !c.early:
+		// The rest of the herd comes within moments of the first, and the message
+		// is for those who were there at the last look.
+		c.early = true
+		return min(d, firstPoll+jitter(firstPoll))
+	case c.wake != nil:
 		return min(d, fallback)
 	}
 	next := c.poll/2 + jitter(c.poll)
@@ -261,6 +260,15 @@ func (c *contest) pause() time.Duration {
 }
 
 func jitter(d time.Duration) time.Duration { return time.Duration(rand.Int64N(int64(d)) + 1) }
+
+// end ends the round. Who came too late for the message that ended a wait reads
+// next, and what was made under the lease that was waited for is his answer, too.
+func (c *contest) end() {
+	c.waited()
+	if c.holder != nil {
+		c.f.waited = c.holder.Token()
+	}
+}
 
 // waited tells how long the wait took, if there was one.
 func (c *contest) waited() {

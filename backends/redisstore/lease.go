@@ -73,6 +73,7 @@ type ask struct {
 	publisher entry.Token // of what the caller saw
 	sum       string      // SHA-1 of something foreign that the caller saw
 	typ       string      // type of a key that is no string
+	standing  string      // the lease that the caller saw
 	robbed    string      // the lease to steal
 	channel   string      // where to tell of a change
 }
@@ -83,6 +84,9 @@ func asked(lease, seen []byte, steal bool, ttl time.Duration) ask {
 	switch {
 	case ok:
 		a.publisher = h.Publisher()
+		if t := h.Token(); !t.IsZero() {
+			a.standing = leaseID(h)
+		}
 		if steal {
 			a.robbed = leaseID(h)
 		}

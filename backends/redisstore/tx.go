@@ -8,6 +8,7 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -24,7 +25,7 @@ type current struct {
 	typ   string // type of a key that is no string
 	bytes []byte // nil for nothing
 	life  int64  // milliseconds; -1 for ever, -2 nothing
-	now   int64  // the server's clock, Unix milliseconds
+	now   int64  // the server's clock, Unix milliseconds; zero where nothing depends on it
 }
 
 // change is what a transaction does; the zero change is nothing.
@@ -76,30 +77,38 @@ func (s *Store) transact(ctx context.Context, key string, step func(current) cha
 }
 
 // look reads key. go-redis keeps a transaction on one connection: if that is
-// lost, nothing of the transaction is sent on another one.
+// lost, nothing of the transaction is sent on another one. The clock matters only
+// where a value stands, or a lease says when it ends.
 func (s *Store) look(ctx context.Context, tx *redis.Tx, key string) (current, error) {
 	var get *redis.StringCmd
 	var life *redis.Cmd
-	var now *redis.TimeCmd
 	_, _ = tx.Pipelined(ctx, func(p redis.Pipeliner) error { // each cmd has its own error
-		get, life, now = p.Get(ctx, key), p.Do(ctx, "pttl", key), p.Time(ctx)
+		get, life = p.Get(ctx, key), p.Do(ctx, "pttl", key)
 		return nil
 	})
 	left, err := life.Int64()
-	if err = errors.Join(err, now.Err()); err != nil {
+	if err != nil {
 		return current{}, err
 	}
-	c := current{life: left, now: now.Val().UnixMilli()}
+	c := current{life: left}
 	v, err := get.Result()
 	switch {
 	case err == nil:
 		c.bytes = []byte(v)
 	case errors.Is(err, redis.Nil):
-		err = nil
+		return c, nil
 	case redis.HasErrorPrefix(err, "WRONGTYPE"):
 		c.typ, err = tx.Type(ctx, key).Result()
+		return c, err
+	default:
+		return c, err
 	}
-	return c, err
+	if h, ok := entry.HeadOf(c.bytes); ok && (h.HasValue() || h.Until() != 0) {
+		now, err := tx.Time(ctx).Result()
+		c.now = now.UnixMilli()
+		return c, err
+	}
+	return c, nil
 }
 
 // commit is sent once: a second EXEC would stand outside of the WATCH.
@@ -131,7 +140,27 @@ func (s *Store) tell(ctx context.Context, key string, channels []string, hint []
 	})
 }
 
+// sameAsSeen is one GET for a waiter that looks again: the lease that it saw
+// stands, and it is on the list of those who are told.
+func (s *Store) sameAsSeen(ctx context.Context, key string, a ask) (outcome, bool) {
+	if a.standing == "" || a.robbed != "" {
+		return outcome{}, false
+	}
+	b, err := s.rdb.Get(ctx, key).Bytes()
+	h, ok := entry.HeadOf(b)
+	if err != nil || !ok || h.Publisher() != a.publisher || leaseID(h) != a.standing {
+		return outcome{}, false
+	}
+	if a.channel != "" && !slices.Contains(waiters(b), a.channel) {
+		return outcome{}, false
+	}
+	return outcome{bytes.Clone(h), h.Length()}, true
+}
+
 func (s *Store) leaseTx(ctx context.Context, key string, a ask) (o outcome, err error) {
+	if o, ok := s.sameAsSeen(ctx, key, a); ok {
+		return o, nil
+	}
 	err = s.transact(ctx, key, func(c current) (todo change) {
 		o, todo = a.decide(c)
 		return todo
