@@ -101,33 +101,45 @@ func open[V any](e *engine, a *answer) (v V, ok bool) {
 	if a.err != nil {
 		return v, true
 	}
-	m := a.made
-	if m != nil && e.o.Share {
+	if m := a.made; m != nil {
+		return openMade[V](e, a, m)
+	}
+	if e.plain {
+		if _, ok := any(v).([]byte); ok { // spares the value a place of its own on the heap
+			return any(append(make([]byte, 0, len(a.payload)), a.payload...)).(V), true
+		}
+	}
+	p := decode[V](e, a.payload)
+	if p == nil {
+		return v, false
+	}
+	return *p, true
+}
+
+// openMade is open for a value that was made here, or is to be shared.
+func openMade[V any](e *engine, a *answer, m *made) (v V, ok bool) {
+	if e.o.Share {
 		m.once.Do(func() {
 			if m.value == nil {
-				m.value = decode[V](e, a.payload)
+				if p := decode[V](e, a.payload); p != nil {
+					m.value = *p
+				}
 			}
 		})
 	}
-	if m != nil && (e.o.Share || m.taken.CompareAndSwap(false, true)) {
-		v, ok = m.value.(V)
-		return v, ok
-	}
-	if err := e.o.Codec.Decode(a.payload, &v); err != nil {
-		e.undecodable(err)
-		if m != nil { // better the one value for all than none
-			v, ok = m.value.(V)
-			return v, ok
+	if !e.o.Share && !m.taken.CompareAndSwap(false, true) && a.payload != nil {
+		if p := decode[V](e, a.payload); p != nil {
+			return *p, true
 		}
-		return *new(V), false
 	}
-	return v, true
+	v, ok = m.value.(V) // better the one value for all than none
+	return v, ok
 }
 
-// decode returns a V, or nil if there is none in payload.
-func decode[V any](e *engine, payload []byte) any {
-	var v V
-	if err := e.o.Codec.Decode(payload, &v); err != nil {
+// decode returns the value in payload, or nil if there is none.
+func decode[V any](e *engine, payload []byte) *V {
+	v := new(V)
+	if err := e.o.Codec.Decode(payload, v); err != nil {
 		e.undecodable(err)
 		return nil
 	}

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/leashcache/leash/codec"
 	"github.com/leashcache/leash/internal/entry"
 	"github.com/leashcache/leash/internal/schema"
 )
@@ -36,6 +37,7 @@ type engine struct {
 
 	fingerprint uint64
 	codecID     uint32
+	plain       bool // the codec is codec.Bytes: a payload is the value
 	notFound    error
 
 	// ctx ends with Close.
@@ -77,6 +79,7 @@ func newEngine(name string, store Store, o Options, v reflect.Type) (*engine, er
 		scope:    entry.NewScope(name, o.Schema),
 		o:        o,
 		store:    store,
+		plain:    reflect.TypeOf(o.Codec).Comparable() && o.Codec == codec.Bytes,
 		codecID:  crc32.ChecksumIEEE([]byte(o.Codec.Name())),
 		notFound: &notFoundError{same: o.NotFound},
 		seed:     maphash.MakeSeed(),

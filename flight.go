@@ -375,7 +375,7 @@ func (f *flight) settleIf(choose func(*group) (answer, bool)) bool {
 	f.s.mu.Lock()
 	defer f.s.mu.Unlock()
 	var rest []*group
-	shared := &made{}
+	var shared *made
 	for _, g := range f.cover {
 		a, ok := choose(g)
 		if !ok {
@@ -383,6 +383,9 @@ func (f *flight) settleIf(choose func(*group) (answer, bool)) bool {
 			continue
 		}
 		if a.made == nil && f.e.o.Share && a.err == nil {
+			if shared == nil {
+				shared = &made{}
+			}
 			a.made = shared
 		}
 		g.a, g.has = a, true
