@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// computation is one run of a user's function, on a goroutine of its own.
+// computation is one run of a user's function.
 type computation struct {
 	e      *engine
 	full   string

@@ -29,8 +29,8 @@ import (
 //	compute   covers those before it began          its value, stored or not
 //	publish   covers those before it was sent       its value, if it was stored
 //
-// The first read is made by the first caller himself: a hit starts no flight's
-// goroutine.
+// A step that takes too long is left behind with the goroutine that waits for it;
+// the callers move on in a new flight.
 type flight struct {
 	e    *engine
 	key  string
