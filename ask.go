@@ -30,12 +30,12 @@ func (g granted) to(s entry.Token) bool {
 // ask asks for the lease, at most twice. Every sending has a token of its own, so
 // one that arrives late, even after a delete, can not bring an old lease back.
 // An earlier sending that turns out to hold the lease is adopted.
-func (c *contest) ask(ctx context.Context) ([]byte, lease, error) {
+func (c *contest) ask() ([]byte, lease, error) {
 	var err error
 	for range 2 {
 		s := newToken()
 		var g granted
-		g, err = c.send(ctx, s)
+		g, err = c.send(s)
 		switch {
 		case errors.Is(err, errLate):
 			return nil, lease{}, err
@@ -59,7 +59,7 @@ func (c *contest) ask(ctx context.Context) ([]byte, lease, error) {
 
 // send sends the command. When it takes too long, the callers go on without it in
 // a flight of their own, and nobody computes under a lease that it brings.
-func (c *contest) send(ctx context.Context, s entry.Token) (granted, error) {
+func (c *contest) send(s entry.Token) (granted, error) {
 	f, e := c.f, c.f.e
 	head := entry.NewLease(s, e.o.Lease, time.Duration(e.cost.Load()))
 	g, late, err := timed(f.values(), e, OpLease, func(ctx context.Context) (g granted, err error) {
@@ -106,11 +106,3 @@ func (c *contest) won(s entry.Token) lease {
 	c.f.e.event(Event{Kind: k})
 	return lease{token: s}
 }
-
-// withValues is a context with another one's values.
-type withValues struct {
-	context.Context
-	values context.Context
-}
-
-func (c withValues) Value(key any) any { return c.values.Value(key) }

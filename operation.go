@@ -68,7 +68,7 @@ func (c *getCall) start(ctx context.Context, f *flight) {
 		e.spawn(func() { defer e.wg.Done(); f.fly(reading{err: err}) })
 		return
 	}
-	c.f, c.ctx.values, c.buf, c.unused = f, ctx, e.buffer(), false //nolint:fatcontext // nothing grows: it is one field of one call
+	c.f, c.ctx.values, c.buf, c.unused = f, ctx, e.buffer(), false
 	c.state.Store(opRuns)
 	c.timer.Reset(e.o.OperationTimeout)
 	e.spawn(c.run)

@@ -60,7 +60,7 @@ func (f *flight) round(ctx context.Context, r *reading) {
 // whether the round is over.
 func (c *contest) step(ctx context.Context) bool {
 	f := c.f
-	b, l, err := c.ask(ctx)
+	b, l, err := c.ask()
 	switch {
 	case errors.Is(err, errLate):
 		return true

@@ -8,6 +8,7 @@ package benchmarks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -225,7 +226,7 @@ func BenchmarkMiss(b *testing.B) {
 				return err
 			}, func() error {
 				k := fmt.Sprintf("baremisses:%d", i.Add(1))
-				if err := rdb.Get(ctx, k).Err(); err != redis.Nil {
+				if err := rdb.Get(ctx, k).Err(); !errors.Is(err, redis.Nil) {
 					return err
 				}
 				p, _ := msgpack.Marshal(1)
