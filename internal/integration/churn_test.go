@@ -52,10 +52,9 @@ func TestChurnComputesEachExpiryOnce(t *testing.T) {
 		if total.Early > 0 {
 			t.Errorf("%d of %d computations began before the value had expired", total.Early, total.Computations)
 		}
-		// What is served is younger than its TTL; how long the store's reply takes
-		// to be judged, and the value from the computation to its seal, is noise.
-		const noise = 250 * time.Millisecond
-		if limit := churnTTL + churnCompute + noise; total.Oldest > limit {
+		// What is served was younger than its TTL at some moment of the call, and is
+		// older by what was left of the call when it is looked at.
+		if limit := churnTTL + 2*churnCompute + total.Quantile(1); total.Oldest > limit {
 			t.Errorf("a call was served what had been computed %v before, want at most %v", total.Oldest, limit)
 		}
 		// The busiest key alone expires this often.
