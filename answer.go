@@ -27,6 +27,7 @@ type answer struct {
 // share, else the first who comes.
 type made struct {
 	value any
+	has   bool // value is there; it may be nil all the same
 	taken atomic.Bool
 	once  sync.Once // for Share: the one decoding of what another node made
 }

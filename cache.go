@@ -120,10 +120,11 @@ func open[V any](e *engine, a *answer) (v V, ok bool) {
 func openMade[V any](e *engine, a *answer, m *made) (v V, ok bool) {
 	if e.o.Share {
 		m.once.Do(func() {
-			if m.value == nil {
-				if p := decode[V](e, a.payload); p != nil {
-					m.value = *p
-				}
+			if m.has {
+				return
+			}
+			if p := decode[V](e, a.payload); p != nil {
+				m.value, m.has = *p, true
 			}
 		})
 	}
@@ -132,8 +133,8 @@ func openMade[V any](e *engine, a *answer, m *made) (v V, ok bool) {
 			return *p, true
 		}
 	}
-	v, ok = m.value.(V) // better the one value for all than none
-	return v, ok
+	v, _ = m.value.(V) // better the one value for all than none
+	return v, m.has
 }
 
 // decode returns the value in payload, or nil if there is none.

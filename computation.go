@@ -5,6 +5,7 @@ package leash
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -25,6 +26,7 @@ type computation struct {
 	value   any
 	encoded []byte // the value's entry, without its sealed part
 	err     error
+	text    string // of err, for other nodes
 	encErr  error
 	result  Result
 	cost    time.Duration
@@ -100,9 +102,10 @@ func (c *computation) call(comp computer) {
 			return
 		}
 		if p := recover(); p != nil {
-			c.err, c.result = panicError(p), ResultPanic
+			e := &PanicError{Value: p, Stack: debug.Stack()}
+			c.err, c.result, c.text = e, ResultPanic, e.brief()
 		} else {
-			c.err, c.result = ErrGoexit, ResultGoexit
+			c.err, c.result, c.text = ErrGoexit, ResultGoexit, ErrGoexit.Error()
 		}
 	}()
 	c.value, c.err = comp.compute(c.ctx)
@@ -112,22 +115,31 @@ func (c *computation) call(comp computer) {
 	if c.err == nil {
 		c.encoded, c.encErr = c.e.encode(c.value)
 	}
+	c.classify()
 	returned = true
-	c.result = c.classify()
 }
 
-func (c *computation) classify() Result {
+// classify looks at the error once, where its methods can do no harm.
+func (c *computation) classify() {
 	switch {
 	case c.err == nil:
-		return ResultValue
+		c.result = ResultValue
+		return
 	case c.e.isNotFound(c.err):
-		return ResultNotFound
+		c.result = ResultNotFound
+		return
 	case errors.Is(context.Cause(c.ctx), ErrComputeTimeout):
-		return ResultTimeout
-	case c.ctx.Err() != nil:
-		return ResultCancelled
+		c.result = ResultTimeout
+		if !errors.Is(c.err, ErrComputeTimeout) {
+			c.err = fmt.Errorf("%w: %w", ErrComputeTimeout, c.err)
+		}
+	case c.ctx.Err() != nil, contextual(c.err):
+		c.result = ResultCancelled
+	default:
+		c.result = ResultError
 	}
-	return ResultError
+	text := c.err.Error()
+	c.text = text[:min(len(text), maxErrorText)]
 }
 
 // end makes the outcome known.
@@ -159,12 +171,3 @@ func contextual(err error) bool {
 }
 
 const maxErrorText = 1 << 10
-
-// errorText is what other nodes get to know of an error; no stack.
-func errorText(err error) string {
-	text := err.Error()
-	if p, ok := errors.AsType[*PanicError](err); ok {
-		text = p.brief()
-	}
-	return text[:min(len(text), maxErrorText)]
-}

@@ -4,8 +4,6 @@ package leash
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -27,9 +25,9 @@ func (f *flight) compute(ctx context.Context, l lease) {
 	c := e.begin(g.ctx, f.full, f.key, g.call.ttl)
 	w := f.watch(ctx, c, &l)
 	defer func() { // after runtime.Goexit as well
-		onTime := w.end()
+		wanted := w.end() && ctx.Err() == nil
 		f.keep(false)
-		if onTime && ctx.Err() == nil {
+		if wanted {
 			f.finish(c, l)
 		} else {
 			f.abandon(l, 0)
@@ -111,16 +109,25 @@ func (w *watch) renewal() {
 	held, err := budgeted(context.WithoutCancel(w.c.ctx), e, OpRenew, func(ctx context.Context) (bool, error) {
 		return e.store.Renew(ctx, f.full, w.l.token[:], e.o.Lease)
 	}, nil)
+	if w.lost(held, err) {
+		e.event(Event{Kind: EventLeaseLost})
+	}
+}
+
+// lost draws the consequences of a renewal. On an error the lease may still
+// stand, and the publish will tell.
+func (w *watch) lost(held bool, err error) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
 	case w.over:
-	case held, err != nil: // on an error the lease may still stand, and the publish will tell
-		w.renew.Reset(e.o.Lease / 3)
-	default:
-		e.event(Event{Kind: EventLeaseLost})
-		f.detach()
+		return false
+	case held, err != nil:
+		w.renew.Reset(w.f.e.o.Lease / 3)
+		return false
 	}
+	w.f.detach()
+	return true
 }
 
 // timedOut answers everybody although the function has not returned.
@@ -194,7 +201,7 @@ func (f *flight) finish(c *computation, l lease) {
 	}
 	switch c.result {
 	case ResultValue:
-		a.made = &made{value: c.value}
+		a.made = &made{value: c.value, has: true}
 		ttl := c.storeFor()
 		if c.encErr != nil {
 			ttl = 0
@@ -222,17 +229,14 @@ func (f *flight) finish(c *computation, l lease) {
 func (f *flight) fail(c *computation, l lease, a answer) {
 	e := f.e
 	a.failed = true
-	if c.result == ResultTimeout && !errors.Is(c.err, ErrComputeTimeout) {
-		a.err = fmt.Errorf("%w: %w", ErrComputeTimeout, c.err)
-	}
-	own := c.result == ResultTimeout || c.result == ResultCancelled || contextual(c.err)
+	own := c.result == ResultTimeout || c.result == ResultCancelled
 	switch {
 	case own, !f.usable && e.o.Backoff == 0:
 		f.giveUp(a, l, 0)
 	case f.usable:
 		f.giveUp(a, l, e.o.StaleBackoff)
 	default:
-		f.publish(c, a, entry.Sealed{Publisher: l.token, Kind: entry.Error}, append(entry.Begin(nil), errorText(c.err)...), e.o.Backoff)
+		f.publish(c, a, entry.Sealed{Publisher: l.token, Kind: entry.Error}, append(entry.Begin(nil), c.text...), e.o.Backoff)
 	}
 }
 

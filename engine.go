@@ -53,7 +53,7 @@ type engine struct {
 	cost     atomic.Int64 // moving mean of computations, ns
 	stuck    atomic.Int64 // operations that outlived their time
 	gets     sync.Pool    // of *getCall
-	buffers  sync.Pool    // of *[]byte
+	buffers  sync.Pool    // of *buffer
 	said     [eventKinds]atomic.Int64
 
 	runningMu sync.Mutex

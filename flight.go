@@ -90,7 +90,7 @@ func (e *engine) get(ctx context.Context, key string, comp computer, c call) ans
 	if g == nil {
 		return f.lead(ctx)
 	}
-	a, _ := f.await(ctx, g)
+	a, _ := f.await(ctx, g, c.maxWait)
 	return a
 }
 
@@ -134,7 +134,7 @@ func (f *flight) lead(ctx context.Context) answer {
 	c := e.gets.Get().(*getCall)
 	f.first.done, f.first.bell = c.bell, true
 	c.start(ctx, f)
-	a, answered := f.await(ctx, &f.first)
+	a, answered := f.await(ctx, &f.first, f.first.call.maxWait)
 	if answered && c.unused {
 		e.gets.Put(c)
 	}
@@ -201,6 +201,9 @@ func (f *flight) leave(g *group) bool {
 	}
 	g.n--
 	g.f.refs--
+	if w, ok := g.comp.(interface{ answered() }); ok && g.n == 0 {
+		w.answered()
+	}
 	if g.f.refs == 0 && g.f.cancel != nil && !g.f.kept {
 		g.f.remove()
 		g.f.cancel(errAbandoned)
@@ -210,13 +213,13 @@ func (f *flight) leave(g *group) bool {
 
 // await waits for the group's answer, as long as the caller wants to, and reports
 // whether it came.
-func (f *flight) await(ctx context.Context, g *group) (a answer, answered bool) {
+func (f *flight) await(ctx context.Context, g *group, maxWait time.Duration) (a answer, answered bool) {
 	joined := g != &f.first
 	if joined {
 		f.e.event(Event{Kind: EventCoalesced})
 	}
 	var expired <-chan time.Time
-	if d := g.call.maxWait; d > 0 {
+	if d := maxWait; d > 0 {
 		t := time.NewTimer(d)
 		defer t.Stop()
 		expired = t.C
@@ -229,7 +232,9 @@ func (f *flight) await(ctx context.Context, g *group) (a answer, answered bool) 
 			return answer{err: fmt.Errorf("%w: %w", ErrBusy, ctx.Err())}, false
 		}
 	case <-expired:
-		a = f.staleFor(g)
+		if a = f.staleFor(g); a.err != nil && !g.call.refresh {
+			a = f.readStale(ctx)
+		}
 		if f.leave(g) {
 			return a, false
 		}
@@ -249,6 +254,30 @@ func (f *flight) staleFor(g *group) answer {
 	return answer{err: ErrBusy}
 }
 
+// readStale reads for a caller who waits no longer and came too late to be given
+// what the flight has seen.
+func (f *flight) readStale(ctx context.Context) answer {
+	e, busy := f.e, answer{err: ErrBusy}
+	if e.o.StaleIfError == 0 || e.enter(f.full) != nil {
+		return busy
+	}
+	defer e.wg.Done()
+	b, err := e.read(ctx, f.full)
+	if err != nil {
+		return busy
+	}
+	v := e.judge(b, f.key, entry.Token{})
+	switch {
+	case v.Kind != entry.Value || v.state == absent:
+		return busy
+	case v.state == fresh:
+		return e.answer(&v, StatusHit)
+	case v.age-v.Fresh < e.o.StaleIfError:
+		return e.answer(&v, StatusStale)
+	}
+	return busy
+}
+
 // run answers callers until none is left; r is what was read already, if anything.
 func (f *flight) run(r *reading) {
 	ctx, cancel := context.WithCancelCause(f.e.ctx)
@@ -262,6 +291,7 @@ func (f *flight) run(r *reading) {
 	f.s.mu.Lock()
 	f.cancel = cancel
 	if f.refs == 0 && !f.background {
+		f.remove()
 		cancel(errAbandoned)
 	}
 	f.s.mu.Unlock()
@@ -422,10 +452,10 @@ func (e *engine) refreshIfDue(f *flight, g *group, v *verdict) {
 	n.first = group{f: n, ctx: g.ctx, comp: g.comp, call: g.call}
 	n.cover = []*group{&n.first}
 	head := append([]byte(nil), v.head...)
-	e.event(Event{Kind: EventRefresh})
 	e.spawn(func() {
 		defer e.wg.Done()
 		defer e.refreshed(s, f.full)
+		e.event(Event{Kind: EventRefresh})
 		n.run(&reading{b: &buffer{entry: head}})
 	})
 }

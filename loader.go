@@ -26,8 +26,9 @@ type Loader[K comparable, V any] struct {
 	// that is missing in the result is not found. An error is the error of all.
 	LoadMany func(ctx context.Context, keys []K) (map[K]V, error)
 
-	// TTL says for how long a value that was computed is fresh. Zero or less
-	// keeps it out of the store. Default: the cache's TTL.
+	// TTL says for how long a value is fresh. Zero or less keeps one that was
+	// computed out of the store, and is an error of Set. Default: the cache's
+	// TTL.
 	TTL func(key K, value V) time.Duration
 
 	// Key turns a key into the cache's key. Default: strings as they are,

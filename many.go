@@ -163,7 +163,7 @@ func (m *many[K, V]) compute(missing []pending) {
 		all = append(all, waiting{f, g, p.i})
 	}
 	for _, w := range all {
-		a, _ := w.f.await(m.ctx, w.g)
+		a, _ := w.f.await(m.ctx, w.g, m.call.maxWait)
 		m.take(w.i, a)
 	}
 }
@@ -204,6 +204,9 @@ type batch[K comparable, V any] struct {
 	members []*member[K, V]
 	values  map[K]V
 	err     error
+
+	placeMu sync.Mutex
+	sharers int // members that share the place
 }
 
 func newBatch[K comparable, V any](l Loader[K, V], n int) *batch[K, V] {
@@ -236,6 +239,27 @@ func (m *member[K, V]) decide() {
 		m.b.fired = true
 		m.b.turn <- struct{}{}
 	}
+}
+
+// share takes a place for the first member who needs one, and gives it back with
+// the last.
+func (m *member[K, V]) share(take func() error, release func()) (func(), error) {
+	b := m.b
+	b.placeMu.Lock()
+	defer b.placeMu.Unlock()
+	if b.sharers == 0 {
+		if err := take(); err != nil {
+			return nil, err
+		}
+	}
+	b.sharers++
+	return func() {
+		b.placeMu.Lock()
+		defer b.placeMu.Unlock()
+		if b.sharers--; b.sharers == 0 {
+			release()
+		}
+	}, nil
 }
 
 // arrive reports whether the batch takes the key.

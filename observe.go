@@ -11,8 +11,8 @@ import (
 )
 
 // Observer is told what happens in a cache. Observe is called on the goroutine
-// where it happens, the callers' own for hits, so it must be quick and safe for
-// concurrent use.
+// where it happens, mostly a flight's, so it must be quick, must not panic, and is
+// safe for concurrent use.
 type Observer interface {
 	Observe(Event)
 }

@@ -6,13 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
 // No client honours a context's cancellation, and some not even its deadline, so
-// every step at the store runs on a goroutine of its own that is left behind
-// when its time is over.
+// every step at the store runs on a goroutine that can be left behind when its
+// time is over: the flight's, from which the callers move on, or one of its own.
 
 // maxStuck is how many operations may be left behind; from then on the store
 // counts as failed at once.
@@ -45,11 +46,13 @@ type getCall struct {
 	f      *flight
 	ctx    opContext
 	buf    *buffer
-	state  atomic.Int32
 	timer  *time.Timer
 	bell   chan struct{} // of the first caller; has room for one
 	run    func()
 	unused bool // nobody holds on to it
+
+	mu    sync.Mutex
+	state int32
 }
 
 func newGetCall(e *engine) *getCall {
@@ -69,7 +72,7 @@ func (c *getCall) start(ctx context.Context, f *flight) {
 		return
 	}
 	c.f, c.ctx.values, c.buf, c.unused = f, ctx, e.buffer(), false
-	c.state.Store(opRuns)
+	c.state = opRuns
 	c.timer.Reset(e.o.OperationTimeout)
 	e.spawn(c.run)
 }
@@ -78,7 +81,7 @@ func (c *getCall) get() {
 	e, f := c.e, c.f
 	defer e.wg.Done()
 	b, err := e.store.Get(&c.ctx, f.full, c.buf.b[:0])
-	if !c.state.CompareAndSwap(opRuns, opEnded) {
+	if c.left() {
 		e.stuck.Add(-1)
 		return
 	}
@@ -88,12 +91,31 @@ func (c *getCall) get() {
 	f.fly(reading{buf, e.failed(OpGet, err)})
 }
 
+// left ends the call, unless its callers have moved on; they have then done so
+// completely.
+func (c *getCall) left() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == opLeft {
+		return true
+	}
+	c.state = opEnded
+	return false
+}
+
 // overdue lets the callers go on without an answer.
 func (c *getCall) overdue() {
-	if c.state.CompareAndSwap(opRuns, opLeft) {
-		c.e.stuck.Add(1)
-		c.f.moveOn(&reading{err: c.e.failed(OpGet, errTimeout)})
+	c.mu.Lock()
+	if c.state != opRuns {
+		c.mu.Unlock()
+		return
 	}
+	c.state = opLeft
+	e := c.e
+	e.stuck.Add(1)
+	c.f.moveOn(&reading{err: fmt.Errorf("%w: get: %w", ErrStore, errTimeout)})
+	c.mu.Unlock()
+	_ = e.failed(OpGet, errTimeout)
 }
 
 // read gets the entry under full within the operation's time. The caller is
@@ -173,16 +195,25 @@ func timed[T any](ctx context.Context, e *engine, op Op, f func(context.Context)
 	if e.stuck.Load() >= maxStuck {
 		return v, false, e.failed(op, errStuck)
 	}
-	var state atomic.Int32
+	var mu sync.Mutex
+	ended, left := false, false
 	timer := time.AfterFunc(e.o.OperationTimeout, func() {
-		if state.CompareAndSwap(opRuns, opLeft) {
-			e.stuck.Add(1)
-			_ = e.failed(op, errTimeout)
-			overdue()
+		mu.Lock()
+		if ended {
+			mu.Unlock()
+			return
 		}
+		left = true
+		e.stuck.Add(1)
+		overdue()
+		mu.Unlock()
+		_ = e.failed(op, errTimeout)
 	})
 	v, err = f(&opContext{ctx})
-	if !state.CompareAndSwap(opRuns, opEnded) {
+	mu.Lock()
+	ended = true
+	mu.Unlock()
+	if left {
 		e.stuck.Add(-1)
 		return v, true, err
 	}

@@ -16,16 +16,14 @@ func (f *flight) unleased(ctx context.Context, why error) {
 		return // nobody waits for it
 	}
 	e := f.e
-	wait, stop := context.WithTimeout(ctx, e.o.OperationTimeout)
-	err := e.unleased.Acquire(wait, 1)
-	stop()
+	release, err := e.place(ctx, f.leader().comp)
 	if err != nil {
 		if ctx.Err() == nil {
 			f.settle(answer{err: ErrOverloaded, failed: true})
 		}
 		return
 	}
-	defer e.unleased.Release(1)
+	defer release()
 	f.takeIn()
 	g := f.leader()
 	e.event(Event{Kind: EventUnleased, Err: why})
@@ -39,11 +37,28 @@ func (f *flight) unleased(ctx context.Context, why error) {
 	c.run(g.comp)
 }
 
+// place waits for one of the places of computations without a lease. The members
+// of a batch, which is one computation, take one together.
+func (e *engine) place(ctx context.Context, comp computer) (release func(), err error) {
+	take := func() error {
+		ctx, stop := context.WithTimeout(ctx, e.o.OperationTimeout)
+		defer stop()
+		return e.unleased.Acquire(ctx, 1)
+	}
+	release = func() { e.unleased.Release(1) }
+	if b, ok := comp.(interface {
+		share(take func() error, release func()) (func(), error)
+	}); ok {
+		return b.share(take, release)
+	}
+	return release, take()
+}
+
 func (f *flight) unleasedAnswer(c *computation) answer {
 	a := answer{Outcome: Outcome{Status: StatusMiss, Cost: c.cost}, err: c.err}
 	switch c.result {
 	case ResultValue:
-		a.made = &made{value: c.value}
+		a.made = &made{value: c.value, has: true}
 		if c.encErr == nil {
 			a.payload = c.encoded[entry.Overhead:]
 		}
@@ -89,7 +104,7 @@ func (e *engine) bypass(ctx context.Context, full, key string, comp computer) an
 	a.Cost, a.err, a.NotFound = c.cost, c.err, c.result == ResultNotFound
 	switch c.result {
 	case ResultValue:
-		a.made = &made{value: c.value}
+		a.made = &made{value: c.value, has: true}
 	case ResultNotFound:
 		a.err = &notFoundError{same: e.o.NotFound, cause: c.err}
 	default:

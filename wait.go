@@ -63,6 +63,7 @@ func (c *contest) step(ctx context.Context) bool {
 	b, l, err := c.ask()
 	switch {
 	case errors.Is(err, errLate):
+		c.giveUp()
 		return true
 	case err != nil:
 		c.giveUp()
