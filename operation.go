@@ -113,6 +113,8 @@ func (c *getCall) overdue() {
 	c.state = opLeft
 	e := c.e
 	e.stuck.Add(1)
+	e.wg.Add(1) // the flight is counted while it has not ended
+	defer e.wg.Done()
 	c.f.moveOn(&reading{err: fmt.Errorf("%w: get: %w", ErrStore, errTimeout)})
 	c.mu.Unlock()
 	_ = e.failed(OpGet, errTimeout)
@@ -205,6 +207,8 @@ func timed[T any](ctx context.Context, e *engine, op Op, f func(context.Context)
 		}
 		left = true
 		e.stuck.Add(1)
+		e.wg.Add(1) // the flight is counted while it has not ended
+		defer e.wg.Done()
 		overdue()
 		mu.Unlock()
 		_ = e.failed(op, errTimeout)

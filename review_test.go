@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package leash_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/leashcache/leash"
+	"github.com/leashcache/leash/backends/memstore"
+	"github.com/leashcache/leash/internal/far"
+)
+
+// A publish that is answered just after its time: who calls after a delete that
+// came in between gets nothing older.
+func TestPublishAnsweredJustAfterItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newRemote(memstore.New())
+		slow := observerFunc(func(e leash.Event) { // makes the moment of being late a long one
+			if e.Kind == leash.EventStoreError {
+				time.Sleep(50 * time.Millisecond)
+			}
+		})
+		a, b := newCache(t, store, leash.Options{Logger: quiet, Observer: slow}), newCache(t, store, leash.Options{})
+		store.Hook(nil, func(op, _ string) error {
+			if op == "publish" {
+				time.Sleep(250 * time.Millisecond)
+			}
+			return nil
+		})
+		version := at(1)
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = a.GetOrCompute(t.Context(), "k", versioned(version, 0)) })
+		time.Sleep(100 * time.Millisecond)
+		version.Store(2)
+		if err := b.Delete(t.Context(), "k"); err != nil {
+			t.Fatal(err)
+		}
+		for range 20 {
+			wg.Go(func() {
+				if u, err := a.GetOrCompute(t.Context(), "k", versioned(version, 0)); err != nil || u.ID != 2 {
+					t.Errorf("got version %d, %v, after a delete", u.ID, err)
+				}
+			})
+			time.Sleep(15 * time.Millisecond)
+		}
+		wg.Wait()
+	})
+}
+
+type observerFunc func(leash.Event)
+
+func (f observerFunc) Observe(e leash.Event) { f(e) }
+
+// A lease that is answered just after its time must not find the flight's callers
+// half moved on.
+func TestLeaseAnsweredJustAfterItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newRemote(memstore.New())
+		store.Hook(nil, func(op, _ string) error {
+			if op == "lease" {
+				time.Sleep(250 * time.Millisecond)
+			}
+			return nil
+		})
+		slow := observerFunc(func(e leash.Event) {
+			if e.Kind == leash.EventStoreError {
+				time.Sleep(50 * time.Millisecond)
+			}
+		})
+		c := newCache(t, store, leash.Options{Logger: quiet, Observer: slow})
+		if u, err := c.GetOrCompute(t.Context(), "k", (&source{}).load); err != nil || u.ID != 1 {
+			t.Errorf("got %v, %v", u, err)
+		}
+		time.Sleep(time.Second)
+		if n := store.Len(); n != 0 {
+			t.Errorf("%d orphan leases", n)
+		}
+	})
+}
+
+// A first sending that failed and a second one that is late: neither leaves a
+// lease behind.
+func TestNoSendingLeavesALeaseBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newRemote(memstore.New())
+		var n atomic.Int64
+		store.Hook(nil, func(op, _ string) error {
+			if op != "lease" {
+				return nil
+			}
+			if n.Add(1) == 1 {
+				return far.ErrLost
+			}
+			time.Sleep(300 * time.Millisecond)
+			return nil
+		})
+		c := newCache(t, store, leash.Options{Logger: quiet})
+		if _, err := c.GetOrCompute(t.Context(), "k", (&source{}).load); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Second)
+		if n := store.Len(); n != 0 {
+			t.Errorf("%d orphan leases", n)
+		}
+	})
+}
+
+type nilError struct{ text string }
+
+func (e *nilError) Error() string { return e.text }
+
+type rudeError struct{}
+
+func (rudeError) Error() string { return "rude" }
+func (rudeError) Is(error) bool { panic("no") }
+
+// An error whose own methods panic is a panic of the computation.
+func TestErrorsThatPanic(t *testing.T) {
+	for _, bad := range []error{(*nilError)(nil), rudeError{}} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCache(t, newRemote(memstore.New()), leash.Options{})
+			_, err := c.GetOrCompute(t.Context(), "k", func(context.Context) (user, error) { return user{}, bad })
+			if _, ok := errors.AsType[*leash.PanicError](err); !ok {
+				t.Errorf("%T: got %T", bad, err)
+			}
+		})
+	}
+}
+
+// A GetMany that is cancelled while one of its keys is still being leased harms
+// nobody who waits for another of its keys.
+func TestCancelledGetManyHarmsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newRemote(memstore.New())
+		store.Hook(func(op, key string) error {
+			if op == "lease" && key == "users:2" {
+				time.Sleep(200 * time.Millisecond)
+			}
+			return nil
+		}, nil)
+		l := leash.Loader[int, user]{Cache: newCache(t, store, leash.Options{}), LoadMany: func(_ context.Context, ks []int) (map[int]user, error) {
+			m := map[int]user{}
+			for _, k := range ks {
+				m[k] = user{ID: k}
+			}
+			return m, nil
+		}}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			if _, err := l.GetMany(ctx, []int{1, 2}); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got %v", err)
+			}
+		})
+		time.Sleep(50 * time.Millisecond)
+		began := time.Now()
+		if u, err := l.Get(t.Context(), 1); err != nil || u.ID != 1 || time.Since(began) > 300*time.Millisecond {
+			t.Errorf("got %v, %v after %v", u, err, time.Since(began))
+		}
+		wg.Wait()
+	})
+}
+
+// A batch without leases is one computation and takes one place.
+func TestBatchTakesOnePlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newRemote(memstore.New())
+		store.Hook(down, nil)
+		calls := 0
+		l := leash.Loader[int, user]{Cache: newCache(t, store, leash.Options{Logger: quiet, MaxUnleased: 2}), LoadMany: func(_ context.Context, ks []int) (map[int]user, error) {
+			calls++
+			m := map[int]user{}
+			for _, k := range ks {
+				m[k] = user{ID: k}
+			}
+			return m, nil
+		}}
+		var keys []int
+		for i := range 100 {
+			keys = append(keys, i)
+		}
+		if m, err := l.GetMany(t.Context(), keys); err != nil || len(m) != 100 || calls != 1 {
+			t.Errorf("%d values, %v, %d calls", len(m), err, calls)
+		}
+	})
+}
+
+// Each caller has its own patience, whoever it waits with.
+func TestMaxWaitIsEachCallersOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, newRemote(memstore.New()), leash.Options{})
+		src := &source{took: time.Second}
+		var wg sync.WaitGroup
+		ask := func(after, patience time.Duration) {
+			wg.Go(func() {
+				time.Sleep(after)
+				var opts []leash.Option
+				if patience > 0 {
+					opts = append(opts, leash.MaxWait(patience))
+				}
+				began := time.Now()
+				_, err := c.GetOrCompute(t.Context(), "k", src.load, opts...)
+				if patience == 0 && err != nil || patience > 0 && (!errors.Is(err, leash.ErrBusy) || time.Since(began) != patience) {
+					t.Errorf("patience %v: %v after %v", patience, err, time.Since(began))
+				}
+			})
+		}
+		ask(0, 0)
+		ask(100*time.Millisecond, 300*time.Millisecond)
+		ask(200*time.Millisecond, 20*time.Millisecond)
+		ask(300*time.Millisecond, 0)
+		wg.Wait()
+	})
+}
+
+// At the end of its wait a caller who came during the computation gets the stale
+// value as well.
+func TestMaxWaitAndStaleForWhoComesLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, newRemote(memstore.New()), leash.Options{TTL: time.Second, StaleIfError: time.Hour, MaxWait: 100 * time.Millisecond})
+		mustSet(t, c, "k", user{ID: 7})
+		time.Sleep(2 * time.Second)
+		src := &source{took: time.Second}
+		var wg sync.WaitGroup
+		for i := range 3 {
+			wg.Go(func() {
+				time.Sleep(time.Duration(i) * 50 * time.Millisecond)
+				if u, out, err := c.Fetch(t.Context(), "k", src.load); err != nil || u.ID != 7 || out.Status != leash.StatusStale {
+					t.Errorf("caller %d: %v, %v, %v", i, u, out.Status, err)
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+// A nil of an interface type is a value like any other.
+func TestNilValue(t *testing.T) {
+	for _, share := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			c, err := leash.New[any]("x", newRemote(memstore.New()), leash.Options{TTL: time.Minute, Share: share})
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := 0
+			for range 3 {
+				if v, err := c.GetOrCompute(t.Context(), "k", func(context.Context) (any, error) { n++; return nil, nil }); v != nil || err != nil {
+					t.Errorf("got %v, %v", v, err)
+				}
+			}
+			if n != 1 {
+				t.Errorf("share %v: %d computations, want 1", share, n)
+			}
+		})
+	}
+}
+
+// An Observer may call the cache.
+func TestObserverCallsTheCache(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c *leash.Cache[user] // of its own Observer
+		c = newCache(t, newRemote(memstore.New()), leash.Options{
+			TTL: time.Second, StaleWhileRevalidate: time.Minute, Lease: 300 * time.Millisecond,
+			Observer: observerFunc(func(e leash.Event) {
+				if e.Kind == leash.EventRefresh || e.Kind == leash.EventLeaseLost {
+					_, _, _ = c.Get(context.Background(), "k")
+				}
+			}),
+		})
+		src := &source{took: time.Second}
+		_, _ = c.GetOrCompute(t.Context(), "k", src.load)
+		time.Sleep(1500 * time.Millisecond)
+		_, _ = c.GetOrCompute(t.Context(), "k", src.load)
+		time.Sleep(500 * time.Millisecond)
+		if err := c.Delete(t.Context(), "k"); err != nil { // the refresh finds its lease lost
+			t.Error(err)
+		}
+		time.Sleep(5 * time.Second)
+		src.want(t, 2)
+	})
+}
