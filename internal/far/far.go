@@ -55,7 +55,7 @@ func (r *Store) way(mayLose bool) error {
 	d, lost := r.Wire, false
 	if r.rnd != nil {
 		r.mu.Lock()
-		d, lost = time.Duration(r.rnd.Int64N(int64(r.delay) + 1)), r.rnd.Float64() < r.loss
+		d, lost = time.Duration(r.rnd.Int64N(int64(r.delay)+1)), r.rnd.Float64() < r.loss
 		r.mu.Unlock()
 	}
 	time.Sleep(d)
