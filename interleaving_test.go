@@ -16,7 +16,7 @@ import (
 	"github.com/leashcache/leash/internal/far"
 )
 
-// The interleavings that a review found, each as it happens.
+// Interleavings that are easy to get wrong, each as it happens.
 
 // versioned returns a computation that returns what v is when it begins.
 func versioned(v *atomic.Int64, took time.Duration) func(context.Context) (user, error) {
@@ -33,7 +33,7 @@ func at(n int64) *atomic.Int64 {
 	return &v
 }
 
-// Fine print 1: publish applied, delete elsewhere, a new caller comes before the
+// Publish applied, delete elsewhere, a new caller comes before the
 // publish's reply arrives.
 func TestCallerBetweenPublishAndItsReply(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -61,7 +61,7 @@ func TestCallerBetweenPublishAndItsReply(t *testing.T) {
 	})
 }
 
-// Fine print 2: the same for a waiter on another node. Its message was on the
+// The same for a waiter on another node. Its message was on the
 // way when the delete returned, and the caller came after that.
 func TestCallerBetweenMessageAndDelete(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -121,7 +121,7 @@ func (s *slowWake) Watch(key string) (<-chan []byte, func()) {
 	return ch, func() { stop(); close(done); <-ended }
 }
 
-// Fine print 3: a message of an older generation comes to a waiter of a newer one.
+// A message of an older generation comes to a waiter of a newer one.
 func TestMessageOfAnOlderGeneration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newRemote(memstore.New())
@@ -143,7 +143,7 @@ func TestMessageOfAnOlderGeneration(t *testing.T) {
 	})
 }
 
-// Fine print 4: the first sending of a lease command arrives late, after a delete.
+// The first sending of a lease command arrives late, after a delete.
 // It must not make the publish of the old computation acceptable.
 func TestLateSendingOfALease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -260,7 +260,7 @@ func TestFailedPublishGivesTheLeaseUp(t *testing.T) {
 	})
 }
 
-// Fine print 13: a refresh holds a stale value; a delete comes; the refresh fails.
+// A refresh holds a stale value; a delete comes; the refresh fails.
 // Who came after the delete must not get the stale value.
 func TestStaleValueAfterDelete(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -398,7 +398,7 @@ func TestDeadHolderIsSucceeded(t *testing.T) {
 	})
 }
 
-// Fine print 16: a lease that never ends, because the server's clock was set
+// A lease that never ends, because the server's clock was set
 // back, is taken over by a waiter whose own clock saw it unchanged for its whole
 // length; a holder that renews is not robbed.
 func TestStretchedLeaseIsTakenOver(t *testing.T) {

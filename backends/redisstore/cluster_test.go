@@ -13,7 +13,7 @@ import (
 	"github.com/leashcache/leash/internal/servers"
 )
 
-// Fine print 8: a slot moves to another server, in steps, while one node holds
+// A slot moves to another server, in steps, while one node holds
 // a lease and another one waits. The lease, the list of waiters and the fence
 // move with the entry, and the waiter is woken from the other server.
 func TestSlotMigration(t *testing.T) {

@@ -202,7 +202,7 @@ func TestOutOfMemory(t *testing.T) {
 	}
 }
 
-// Fine print 5: a renewal or an abandonment that comes after the publish.
+// A renewal or an abandonment that comes after the publish.
 func TestLateSteps(t *testing.T) {
 	t.Parallel()
 	ways(t, func(t *testing.T, n node, c *counter) {
@@ -227,7 +227,7 @@ func TestLateSteps(t *testing.T) {
 	})
 }
 
-// Fine print 10: an entry that is about to end lives as long as a lease on it,
+// An entry that is about to end lives as long as a lease on it,
 // and goes back to its own end.
 func TestLifeOfLeasedValue(t *testing.T) {
 	t.Parallel()

@@ -184,7 +184,7 @@ func TestSubscribeForbidden(t *testing.T) {
 	}
 }
 
-// Fine print 6: the wake must not spoil the publish. Here the publisher may not
+// The wake must not spoil the publish. Here the publisher may not
 // publish messages, and the waiter may subscribe.
 func TestWakeForbidden(t *testing.T) {
 	t.Parallel()
