@@ -431,6 +431,9 @@ func (f *flight) settleIf(choose func(*group) (answer, bool)) bool {
 		}
 	}
 	f.cover = rest
+	if f.refs == 0 { // who comes now has nothing to do with it
+		f.remove()
+	}
 	return len(rest) == 0
 }
 
