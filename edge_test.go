@@ -286,3 +286,52 @@ func TestObserverCallsTheCache(t *testing.T) {
 		src.want(t, 2)
 	})
 }
+
+// mute is a store whose hints are all lost.
+type mute struct{ *remote }
+
+func (*mute) Watch(string) (<-chan []byte, func()) { return make(chan []byte), func() {} }
+
+// A lost hint costs one fallback interval and no more.
+func TestLostHintCostsOneFallback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newRemote(memstore.New())
+		holder, waiter := newCache(t, store, leash.Options{}), newCache(t, &mute{store}, leash.Options{})
+		src := &source{took: time.Second}
+		go func() { _, _ = holder.GetOrCompute(t.Context(), "k", src.load) }()
+		time.Sleep(time.Millisecond)
+		began := time.Now()
+		if u, err := waiter.GetOrCompute(t.Context(), "k", src.load); err != nil || u.ID != 1 {
+			t.Errorf("got %v, %v", u, err)
+		}
+		if late := time.Since(began) - time.Second; late > 260*time.Millisecond {
+			t.Errorf("the value came %v late", late)
+		}
+		src.want(t, 1)
+	})
+}
+
+// restless shows other foreign bytes at each lease command.
+type restless struct {
+	*remote
+	n atomic.Int64
+}
+
+func (r *restless) Lease(context.Context, string, []byte, []byte, bool, time.Duration) ([]byte, time.Duration, error) {
+	return []byte{byte(r.n.Add(1)), byte(r.n.Load() >> 8)}, 0, nil
+}
+
+// A store that talks nonsense makes no loop.
+func TestNonsenseMakesNoLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &restless{remote: newRemote(memstore.New())}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if u, err := newCache(t, store, leash.Options{Logger: quiet}).GetOrCompute(ctx, "k", (&source{}).load); err != nil || u.ID != 1 {
+			t.Errorf("got %v, %v", u, err)
+		}
+		if n := store.n.Load(); n > 40 {
+			t.Errorf("%d lease commands", n)
+		}
+	})
+}
