@@ -52,9 +52,15 @@ func TestChurnComputesEachExpiryOnce(t *testing.T) {
 		if total.Early > 0 {
 			t.Errorf("%d of %d computations began before the value had expired", total.Early, total.Computations)
 		}
-		// What is served was younger than its TTL at some moment of the call, and is
-		// older by what was left of the call when it is looked at.
-		if limit := churnTTL + 2*churnCompute + total.Quantile(1); total.Oldest > limit {
+		// What is served is younger than its TTL; how long the store's reply takes
+		// to be judged, and the value from the computation to its seal, is noise.
+		// Transactions in place of scripts keep two cores so busy under the race
+		// detector that a call's own length is noise as well.
+		noise := 250 * time.Millisecond
+		if b.name == "noscript" {
+			noise += total.Quantile(1)
+		}
+		if limit := churnTTL + churnCompute + noise; total.Oldest > limit {
 			t.Errorf("a call was served what had been computed %v before, want at most %v", total.Oldest, limit)
 		}
 		// The busiest key alone expires this often.
