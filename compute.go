@@ -108,7 +108,7 @@ func (w *watch) renewal() {
 	defer e.wg.Done()
 	held, err := budgeted(context.WithoutCancel(w.c.ctx), e, OpRenew, func(ctx context.Context) (bool, error) {
 		return e.store.Renew(ctx, f.full, w.l.token[:], e.o.Lease)
-	}, nil)
+	})
 	if w.lost(held, err) {
 		e.event(Event{Kind: EventLeaseLost})
 	}
@@ -187,7 +187,7 @@ func (f *flight) abandon(l lease, backoff time.Duration) bool {
 	e := f.e
 	held, _ := budgeted(context.Background(), e, OpAbandon, func(ctx context.Context) (bool, error) {
 		return e.store.Abandon(ctx, f.full, l.token[:], backoff)
-	}, nil)
+	})
 	return held
 }
 

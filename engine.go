@@ -52,8 +52,11 @@ type engine struct {
 	counters counters
 	cost     atomic.Int64 // moving mean of computations, ns
 	stuck    atomic.Int64 // operations that outlived their time
-	gets     sync.Pool    // of *getCall
-	buffers  sync.Pool    // of *buffer
+	maxStuck int64
+	turns    chan struct{} // a place for each read that the store's client has room for; nil without bound
+	gets     sync.Pool     // of *getCall
+	flights  sync.Pool     // of *flight
+	buffers  sync.Pool     // of *buffer
 	said     [eventKinds]atomic.Int64
 
 	runningMu sync.Mutex
@@ -83,6 +86,7 @@ func newEngine(name string, store Store, o Options, v reflect.Type) (*engine, er
 		codecID:  crc32.ChecksumIEEE([]byte(o.Codec.Name())),
 		notFound: &notFoundError{same: o.NotFound},
 		seed:     maphash.MakeSeed(),
+		maxStuck: maxStuck,
 		unleased: semaphore.NewWeighted(int64(o.MaxUnleased)),
 		running:  map[*computation]struct{}{},
 	}
@@ -94,6 +98,10 @@ func newEngine(name string, store Store, o Options, v reflect.Type) (*engine, er
 	}
 	e.waker, _ = store.(Waker)
 	e.batch, _ = store.(BatchStore)
+	if l, ok := store.(LimitedStore); ok && l.Limit() > 0 {
+		e.turns = make(chan struct{}, l.Limit())
+		e.maxStuck = int64(min(maxStuck, l.Limit()))
+	}
 	e.ctx, e.cancel = context.WithCancelCause(context.Background())
 	e.gets.New = func() any { return newGetCall(e) }
 	for i := range e.shards {
@@ -176,7 +184,7 @@ func (e *engine) set(ctx context.Context, key string, value any, ttl time.Durati
 	_, life := e.seal(b, key, entry.Sealed{Publisher: newToken(), Kind: entry.Value}, ttl)
 	_, err = budgeted(ctx, e, OpSet, func(ctx context.Context) (bool, error) {
 		return e.store.Publish(ctx, full, b, life, true)
-	}, nil)
+	})
 	e.detach(full)
 	return err
 }
@@ -213,7 +221,7 @@ func (e *engine) deleteOne(ctx context.Context, key string) error {
 	defer e.wg.Done()
 	_, err := budgeted(ctx, e, OpDelete, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, e.store.Delete(ctx, full)
-	}, nil)
+	})
 	e.detach(full)
 	return err
 }

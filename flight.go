@@ -52,6 +52,7 @@ type flight struct {
 	background bool // a refresh: has no callers and is in no map
 	first      group
 	coverOne   [1]*group
+	alone      bool // it is over, and nobody but its first caller knows it any more
 }
 
 // group is callers who came at the same stage.
@@ -106,7 +107,11 @@ func (e *engine) join(ctx context.Context, full, key string, comp computer, c ca
 	if f := s.flights[full]; f != nil {
 		return f, f.join(ctx, comp, c), nil
 	}
-	f := &flight{e: e, key: key, full: full, s: s, refs: 1}
+	f, _ := e.flights.Get().(*flight)
+	if f == nil {
+		f = &flight{}
+	}
+	f.e, f.key, f.full, f.s, f.refs = e, key, full, s, 1
 	f.first = group{f: f, ctx: ctx, comp: comp, call: c, n: 1}
 	f.coverOne[0] = &f.first
 	f.cover = f.coverOne[:]
@@ -138,6 +143,10 @@ func (f *flight) lead(ctx context.Context) answer {
 	if answered && c.unused {
 		e.gets.Put(c)
 	}
+	if answered && f.alone {
+		*f = flight{}
+		e.flights.Put(f)
+	}
 	return a
 }
 
@@ -150,12 +159,39 @@ type reading struct {
 // fly is the flight's goroutine from its first read on.
 func (f *flight) fly(r reading) {
 	if r.err == nil {
-		f.answerAtOnce(r.b)
+		v := f.see(r.b.entry)
+		if f.answerAlone(&v, r.b) {
+			return
+		}
+		f.answerAtOnce(&v, r.b)
 		if f.ended() {
 			return
 		}
 	}
 	f.run(&r)
+}
+
+// answerAlone gives the first caller what was read, if he is the only one and
+// needs no more. The flight is over then, and he may use it for another key at
+// once: nothing of it is touched after the bell.
+func (f *flight) answerAlone(v *verdict, b *buffer) bool {
+	s := f.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := &f.first
+	if g.n == 0 || len(f.cover) > 1 || len(f.late) > 0 {
+		return false
+	}
+	a, ok := f.e.atOnce(v, g)
+	if !ok {
+		return false
+	}
+	f.remove()
+	f.alone = true
+	a.pooled = b
+	g.a, g.has = a, true
+	g.done <- struct{}{} // has room
+	return true
 }
 
 // ended takes the flight out of the map if it has no callers.
@@ -322,7 +358,8 @@ func (f *flight) next(r **reading) bool {
 	buf.entry = b
 	*r = &reading{&buf, err}
 	if err == nil {
-		f.answerAtOnce(&buf)
+		v := f.see(b)
+		f.answerAtOnce(&v, &buf)
 	}
 	return true
 }
@@ -338,14 +375,21 @@ func (f *flight) over(ctx context.Context) {
 	f.remove()
 }
 
-// answerAtOnce gives what was read to those who need no more.
-func (f *flight) answerAtOnce(b *buffer) {
-	v, g := f.e.judge(b.entry, f.key, f.waited), f.leader()
+// see judges what was read.
+func (f *flight) see(b []byte) verdict {
+	v := f.e.judge(b, f.key, f.waited)
 	f.waited = entry.Token{}
 	f.e.countUndecodable(&v)
-	f.e.refreshIfDue(f, g, &v)
+	if f.e.due(&v) {
+		f.e.refresh(f.key, f.full, f.leader(), &v)
+	}
+	return v
+}
+
+// answerAtOnce gives what was read to those who need no more.
+func (f *flight) answerAtOnce(v *verdict, b *buffer) {
 	f.settleIf(func(g *group) (answer, bool) {
-		a, ok := f.e.atOnce(&v, g)
+		a, ok := f.e.atOnce(v, g)
 		if ok && g == &f.first {
 			a.pooled = b
 		}
@@ -437,27 +481,32 @@ func (f *flight) settleIf(choose func(*group) (answer, bool)) bool {
 	return len(rest) == 0
 }
 
-// refreshIfDue starts a background refresh of the entry that was read, unless one
-// is under way.
-func (e *engine) refreshIfDue(f *flight, g *group, v *verdict) {
-	due := v.state == updating || v.state == fresh && e.ahead(v)
-	if !due || g.call.refresh || v.leased() {
+// due reports whether an entry that was read is to be refreshed, and nobody seems
+// to be at it.
+func (e *engine) due(v *verdict) bool {
+	return (v.state == updating || v.state == fresh && e.ahead(v)) && !v.leased()
+}
+
+// refresh starts a background refresh of the entry that was read for g, unless
+// this process is at it.
+func (e *engine) refresh(key, full string, g *group, v *verdict) {
+	if g.call.refresh {
 		return
 	}
-	s := f.s
+	s := e.shard(full)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.refreshing[f.full]; ok || s.closed {
+	if _, ok := s.refreshing[full]; ok || s.closed {
 		return
 	}
-	s.refreshing[f.full] = struct{}{}
-	n := &flight{e: e, key: f.key, full: f.full, s: s, background: true, usable: true}
+	s.refreshing[full] = struct{}{}
+	n := &flight{e: e, key: key, full: full, s: s, background: true, usable: true}
 	n.first = group{f: n, ctx: g.ctx, comp: g.comp, call: g.call}
 	n.cover = []*group{&n.first}
 	head := append([]byte(nil), v.head...)
 	e.spawn(func() {
 		defer e.wg.Done()
-		defer e.refreshed(s, f.full)
+		defer e.refreshed(s, full)
 		e.event(Event{Kind: EventRefresh})
 		n.run(&reading{b: &buffer{entry: head}})
 	})

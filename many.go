@@ -103,12 +103,13 @@ func (m *many[K, V]) read() []pending {
 		r := &reading{err: err}
 		if err == nil {
 			r.b = &buffer{entry: entries[i]}
-			f := &flight{e: m.e, key: m.names[i], full: m.e.prefix + m.names[i], s: m.e.shard(m.e.prefix + m.names[i])}
 			g := &group{ctx: m.ctx, comp: m.single(i), call: m.call}
 			v := m.e.judge(entries[i], m.names[i], entry.Token{})
 			m.e.countUndecodable(&v)
 			if a, ok := m.e.atOnce(&v, g); ok {
-				m.e.refreshIfDue(f, g, &v)
+				if m.e.due(&v) {
+					m.e.refresh(m.names[i], m.e.prefix+m.names[i], g, &v)
+				}
 				m.take(i, a)
 				continue
 			}
@@ -126,7 +127,7 @@ func (m *many[K, V]) entries() ([][]byte, error) {
 	if m.e.batch != nil {
 		return budgeted(m.ctx, m.e, OpGetMany, func(ctx context.Context) ([][]byte, error) {
 			return m.e.batch.GetMany(ctx, names)
-		}, nil)
+		})
 	}
 	entries := make([][]byte, len(names))
 	for i, n := range names {

@@ -15,13 +15,13 @@ import (
 // every step at the store runs on a goroutine that can be left behind when its
 // time is over: the flight's, from which the callers move on, or one of its own.
 
-// maxStuck is how many operations may be left behind; from then on the store
-// counts as failed at once.
+// maxStuck is how many operations may be left behind, unless the store's client
+// has less room; from then on the store counts as failed at once.
 const maxStuck = 64
 
 var (
 	errTimeout = errors.New("no answer within Options.OperationTimeout")
-	errStuck   = fmt.Errorf("%d operations got no answer yet", maxStuck)
+	errStuck   = errors.New("as many operations as may be left behind got no answer yet")
 )
 
 // opContext has the values of the caller's context, and nothing else of it: a
@@ -50,9 +50,11 @@ type getCall struct {
 	bell   chan struct{} // of the first caller; has room for one
 	run    func()
 	unused bool // nobody holds on to it
+	waits  bool // for its turn, first of all
 
 	mu    sync.Mutex
 	state int32
+	turn  bool // to be given back to e.turns
 }
 
 func newGetCall(e *engine) *getCall {
@@ -66,13 +68,19 @@ func newGetCall(e *engine) *getCall {
 // start starts f with a read. The caller is counted.
 func (c *getCall) start(ctx context.Context, f *flight) {
 	e := c.e
-	if e.stuck.Load() >= maxStuck {
+	if e.stuck.Load() >= e.maxStuck {
 		err := e.failed(OpGet, errStuck)
 		e.spawn(func() { defer e.wg.Done(); f.fly(reading{err: err}) })
 		return
 	}
 	c.f, c.ctx.values, c.buf, c.unused = f, ctx, e.buffer(), false
-	c.state = opRuns
+	c.state, c.turn = opRuns, false
+	select {
+	case e.turns <- struct{}{}:
+		c.turn = true
+	default:
+	}
+	c.waits = e.turns != nil && !c.turn
 	c.timer.Reset(e.o.OperationTimeout)
 	e.spawn(c.run)
 }
@@ -80,9 +88,11 @@ func (c *getCall) start(ctx context.Context, f *flight) {
 func (c *getCall) get() {
 	e, f := c.e, c.f
 	defer e.wg.Done()
+	if c.waits && !c.queue() {
+		return
+	}
 	b, err := e.store.Get(&c.ctx, f.full, c.buf.b[:0])
 	if c.left() {
-		e.stuck.Add(-1)
 		return
 	}
 	buf := c.buf.hold(b)
@@ -91,12 +101,36 @@ func (c *getCall) get() {
 	f.fly(reading{buf, e.failed(OpGet, err)})
 }
 
+// queue waits until the store's client has room, and reports whether the call is
+// still wanted. It covers who came in the meantime: nothing has been sent yet.
+func (c *getCall) queue() bool {
+	e := c.e
+	e.turns <- struct{}{}
+	c.mu.Lock()
+	wanted := c.state == opRuns
+	c.turn = wanted
+	c.mu.Unlock()
+	switch {
+	case !wanted:
+		<-e.turns
+		return false
+	case !c.f.takeIn():
+		c.left()
+		return false
+	}
+	return true
+}
+
 // left ends the call, unless its callers have moved on; they have then done so
 // completely.
 func (c *getCall) left() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.turn {
+		<-c.e.turns
+	}
 	if c.state == opLeft {
+		c.e.stuck.Add(-1)
 		return true
 	}
 	c.state = opEnded
@@ -112,7 +146,9 @@ func (c *getCall) overdue() {
 	}
 	c.state = opLeft
 	e := c.e
-	e.stuck.Add(1)
+	if c.turn || !c.waits {
+		e.stuck.Add(1)
+	}
 	e.wg.Add(1) // the flight is counted while it has not ended
 	defer e.wg.Done()
 	c.f.moveOn(&reading{err: fmt.Errorf("%w: get: %w", ErrStore, errTimeout)})
@@ -123,7 +159,7 @@ func (c *getCall) overdue() {
 // read gets the entry under full within the operation's time. The caller is
 // counted.
 func (e *engine) read(ctx context.Context, full string) ([]byte, error) {
-	return budgeted(ctx, e, OpGet, func(ctx context.Context) ([]byte, error) { return e.store.Get(ctx, full, nil) }, nil)
+	return budgeted(ctx, e, OpGet, func(ctx context.Context) ([]byte, error) { return e.store.Get(ctx, full, nil) })
 }
 
 // failed counts an operation's error and gives it the form that callers see.
@@ -136,44 +172,41 @@ func (e *engine) failed(op Op, err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrStore, op, err)
 }
 
-// budgeted runs one operation within its time. The caller is counted. What an
-// operation returns after its time goes to late. ctx only ends the wait.
-func budgeted[T any](ctx context.Context, e *engine, op Op, f func(context.Context) (T, error), late func(T)) (T, error) {
-	var zero T
-	if n := e.stuck.Load(); n >= 2*maxStuck || n >= maxStuck && op != OpAbandon { // what is given up shortens others' waits
-		return zero, e.failed(op, errStuck)
+// budgeted runs one operation within its time. The caller is counted. ctx only
+// ends the wait. What takes others' waits away or undoes what is stored is still
+// tried when nothing else is.
+func budgeted[T any](ctx context.Context, e *engine, op Op, f func(context.Context) (T, error)) (v T, err error) {
+	limit := e.maxStuck
+	if op == OpAbandon || op == OpDelete {
+		limit *= 2
+	}
+	if e.stuck.Load() >= limit {
+		return v, e.failed(op, errStuck)
 	}
 	ch := make(chan reply[T], 1)
 	var state atomic.Int32
+	timer := time.AfterFunc(e.o.OperationTimeout, func() {
+		if state.CompareAndSwap(opRuns, opLeft) {
+			e.stuck.Add(1)
+			ch <- reply[T]{err: errTimeout}
+		}
+	})
 	e.spawn(func() {
 		defer e.wg.Done()
 		v, err := f(&opContext{ctx})
-		if state.CompareAndSwap(opRuns, opEnded) {
-			ch <- reply[T]{v, err}
+		if !state.CompareAndSwap(opRuns, opEnded) {
+			e.stuck.Add(-1)
 			return
 		}
-		e.stuck.Add(-1)
-		if err == nil && late != nil {
-			late(v)
-		}
+		timer.Stop()
+		ch <- reply[T]{v, err}
 	})
-	timer := time.NewTimer(e.o.OperationTimeout)
-	defer timer.Stop()
-	err := errTimeout
 	select {
 	case r := <-ch:
 		return r.result(e, op)
-	case <-timer.C:
 	case <-ctx.Done():
-		err = ctx.Err()
+		return v, fmt.Errorf("%w: %s: %w", ErrStore, op, ctx.Err())
 	}
-	e.stuck.Add(1)
-	if !state.CompareAndSwap(opRuns, opLeft) {
-		e.stuck.Add(-1)
-		r := <-ch
-		return r.result(e, op)
-	}
-	return zero, e.failed(op, err)
 }
 
 type reply[T any] struct {
@@ -194,7 +227,7 @@ func (r reply[T]) result(e *engine, op Op) (T, error) {
 // on another goroutine, to see to the callers, and the operation's result is late:
 // all that is left to the flight is to clean up. The caller is counted.
 func timed[T any](ctx context.Context, e *engine, op Op, f func(context.Context) (T, error), overdue func()) (v T, late bool, err error) {
-	if e.stuck.Load() >= maxStuck {
+	if e.stuck.Load() >= e.maxStuck {
 		return v, false, e.failed(op, errStuck)
 	}
 	var mu sync.Mutex

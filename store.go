@@ -121,6 +121,15 @@ type CheckedStore interface {
 	Check() error
 }
 
+// LimitedStore is implemented by a store whose client has only so many commands
+// under way at a time. A cache then sends no more reads than that: those above
+// wait where waiting is cheap, and leave the client's own queue to what makes
+// others wait, like the publishing of a value.
+type LimitedStore interface {
+	// Limit returns how many; 0 or less means any number.
+	Limit() int
+}
+
 // BatchStore is implemented by a store that reads many keys in one trip.
 type BatchStore interface {
 	// GetMany is Get for many keys; entries[i] belongs to keys[i].

@@ -63,6 +63,15 @@ func New(rdb redis.UniversalClient, options ...Options) *Store {
 // leash.New calls it.
 func (s *Store) Check() error { return s.bad }
 
+// Limit returns the size of a plain client's pool; see leash.LimitedStore. The
+// other clients have no such bound, or one for each server.
+func (s *Store) Limit() int {
+	if c, ok := s.rdb.(*redis.Client); ok && s.bad == nil {
+		return c.Options().PoolSize
+	}
+	return 0
+}
+
 // Close ends the subscription and its goroutine at once, where idleness would
 // end them after some seconds. The client stays open, and so does the rest of
 // the Store: only its wake-ups are gone.

@@ -58,6 +58,22 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// A plain client has room for as many commands as its pool has connections.
+func TestLimit(t *testing.T) {
+	rdb := redis.NewClient(&redis.Options{PoolSize: 7})
+	defer rdb.Close()
+	cluster := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}, PoolSize: 7})
+	defer cluster.Close()
+	var none *redis.Client
+	for want, list := range map[int][]redis.UniversalClient{7: {rdb}, 0: {cluster, none, nil}} {
+		for _, c := range list {
+			if got := New(c).Limit(); got != want {
+				t.Errorf("%T: %d, want %d", c, got, want)
+			}
+		}
+	}
+}
+
 func TestLeaseWantsAHead(t *testing.T) {
 	n := newNode(t, servers.Redis(t))
 	for _, b := range [][]byte{nil, []byte("x"), make([]byte, entry.HeadSize), append(entry.NewLease(newToken(), 1, 0), 0)} {

@@ -30,7 +30,9 @@ type Near interface {
 type Store struct {
 	Near
 	// Wire is how long each way takes.
-	Wire  time.Duration
+	Wire time.Duration
+	// Room is what Limit returns.
+	Room  int
 	steps atomic.Int64
 
 	mu     sync.Mutex
@@ -94,6 +96,9 @@ func (r *Store) Watch(key string) (<-chan []byte, func()) {
 
 // New returns a store that is 100 µs away.
 func New(s Near) *Store { return &Store{Near: s, Wire: 100 * time.Microsecond} }
+
+// Limit is how many commands the wire has room for.
+func (r *Store) Limit() int { return r.Room }
 
 // Steps is how many steps were sent.
 func (r *Store) Steps() int64 { return r.steps.Load() }

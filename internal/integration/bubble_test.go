@@ -144,6 +144,7 @@ func play(t *testing.T, seed uint64) *chronicle {
 	rnd := rand.New(rand.NewPCG(seed, 2))
 	store := far.New(memstore.New())
 	store.Shake(rnd.Uint64(), 3*time.Millisecond, rnd.Float64()*0.1)
+	store.Room = rnd.IntN(4) // reads queue, in three of four
 	o := options(rnd)
 	h := &chronicle{}
 	var caches []*leash.Cache[int]
