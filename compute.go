@@ -130,11 +130,11 @@ func (w *watch) lost(held bool, err error) bool {
 	return true
 }
 
-// timedOut answers everybody although the function has not returned.
+// timedOut answers who came before the computation, although the function has not
+// returned. The others begin anew.
 func (f *flight) timedOut(c *computation) {
-	f.takeIn() // who came late has no stale value to fall back on
-	f.settle(answer{Outcome: Outcome{Status: StatusMiss, Cost: time.Since(c.began)}, err: ErrComputeTimeout, failed: true})
 	f.detach()
+	f.settle(answer{Outcome: Outcome{Status: StatusMiss, Cost: time.Since(c.began)}, err: ErrComputeTimeout, failed: true})
 }
 
 // keep says whether the flight goes on without callers.

@@ -84,6 +84,58 @@ func TestLeaseAnsweredJustAfterItsTime(t *testing.T) {
 	})
 }
 
+// Two sendings whose replies were lost leave no lease behind either.
+func TestNoLostSendingLeavesALeaseBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newRemote(memstore.New())
+		store.Hook(nil, func(op, _ string) error {
+			if op == "lease" {
+				return far.ErrLost
+			}
+			return nil
+		})
+		c := newCache(t, store, leash.Options{Logger: quiet})
+		if _, err := c.GetOrCompute(t.Context(), "k", (&source{}).load); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Second)
+		if n := store.Len(); n != 0 {
+			t.Errorf("%d orphan leases", n)
+		}
+	})
+}
+
+// A read that is answered at the very end of its time must not spoil the next
+// one, which uses its timer again.
+func TestReadAtTheEndOfItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newRemote(memstore.New())
+		store.Wire = 0
+		c := newCache(t, store, leash.Options{Logger: quiet})
+		if err := c.Set(t.Context(), "k", user{ID: 1}); err != nil {
+			t.Fatal(err)
+		}
+		took := []time.Duration{250 * time.Millisecond, time.Millisecond}
+		var n atomic.Int64
+		store.Hook(nil, func(op, _ string) error {
+			if op == "get" {
+				time.Sleep(took[n.Add(1)%2])
+			}
+			return nil
+		})
+		n.Store(1)
+		for range 200 {
+			n.Store(1)
+			_, _ = c.GetOrCompute(t.Context(), "k", (&source{}).load)
+			n.Store(0)
+			_, out, err := c.Fetch(t.Context(), "k", (&source{}).load)
+			if err != nil || out.Status != leash.StatusHit {
+				t.Fatalf("a read within its time: %+v, %v", out, err)
+			}
+		}
+	})
+}
+
 // A first sending that failed and a second one that is late: neither leaves a
 // lease behind.
 func TestNoSendingLeavesALeaseBehind(t *testing.T) {

@@ -179,7 +179,7 @@ func (f *flight) answerAlone(v *verdict, b *buffer) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := &f.first
-	if g.n == 0 || len(f.cover) > 1 || len(f.late) > 0 {
+	if len(f.cover) > 1 || len(f.late) > 0 {
 		return false
 	}
 	a, ok := f.e.atOnce(v, g)

@@ -481,3 +481,95 @@ func TestPollingWithoutHints(t *testing.T) {
 type deaf struct{ *remote }
 
 func (*deaf) Watch(string) (<-chan []byte, func()) { return nil, func() {} }
+
+// Who comes while the answer to an abandon is on its way may have seen a delete
+// return before: what was computed is not his.
+func TestCallerBetweenAbandonAndItsReply(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newRemote(memstore.New())
+		a, b := newCache(t, store, leash.Options{}), newCache(t, store, leash.Options{})
+		version := at(1)
+		store.Hook(nil, func(op, _ string) error {
+			if op == "abandon" {
+				time.Sleep(50 * time.Millisecond) // the reply is slow
+			}
+			return nil
+		})
+		unstored := func(ctx context.Context) (user, error) {
+			leash.NoStore(ctx)
+			return versioned(version, 10*time.Millisecond)(ctx)
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = a.GetOrCompute(t.Context(), "k", unstored) })
+		time.Sleep(30 * time.Millisecond) // abandoned, not answered
+		version.Store(2)
+		if err := b.Delete(t.Context(), "k"); err != nil {
+			t.Fatal(err)
+		}
+		if u, err := a.GetOrCompute(t.Context(), "k", unstored); err != nil || u.ID != 2 {
+			t.Errorf("got version %d, %v, after a delete", u.ID, err)
+		}
+		wg.Wait()
+	})
+}
+
+// A stale value that is gone when the lease is granted is nobody's any more who
+// came after it went.
+func TestStaleValueGoneBeforeTheLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newRemote(memstore.New())
+		o := leash.Options{TTL: time.Second, StaleIfError: time.Minute, Backoff: -1, Logger: quiet}
+		a, b := newCache(t, store, o), newCache(t, store, o)
+		version := at(1)
+		_, _ = a.GetOrCompute(t.Context(), "k", versioned(version, 0))
+		time.Sleep(2 * time.Second)
+		fail := func(context.Context) (user, error) { time.Sleep(time.Second); return user{}, errors.New("down") }
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = b.GetOrCompute(t.Context(), "k", fail) })
+		time.Sleep(100 * time.Millisecond)
+		wg.Go(func() { // waits for b
+			_, _ = a.GetOrCompute(t.Context(), "k", fail) // may have the stale value
+		})
+		time.Sleep(100 * time.Millisecond)
+		var deleted atomic.Bool
+		store.Hook(func(op, _ string) error {
+			if op == "lease" && !deleted.Swap(true) { // a looks again; its lease finds nothing
+				if err := store.Near.Delete(t.Context(), "users:k"); err != nil {
+					t.Error(err)
+				}
+				wg.Go(func() {
+					if u, err := a.GetOrCompute(t.Context(), "k", fail); err == nil {
+						t.Errorf("got the stale version %d after a delete", u.ID)
+					}
+				})
+				time.Sleep(10 * time.Millisecond)
+			}
+			return nil
+		}, nil)
+		time.Sleep(5 * time.Second)
+		wg.Wait()
+	})
+}
+
+// Who asks for a new value does not get one that another node made in the
+// meantime: its computation may have begun before the call.
+func TestRefreshIsNotAnsweredByWhatItFinds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newRemote(memstore.New())
+		a, b := newCache(t, store, leash.Options{}), newCache(t, store, leash.Options{})
+		if err := b.Set(t.Context(), "k", user{ID: 1}); err != nil {
+			t.Fatal(err)
+		}
+		var set atomic.Bool
+		store.Hook(func(op, _ string) error {
+			if op == "lease" && !set.Swap(true) {
+				return b.Set(t.Context(), "k", user{ID: 2})
+			}
+			return nil
+		}, nil)
+		u, err := a.GetOrCompute(t.Context(), "k", versioned(at(3), 0), leash.Refresh())
+		if err != nil || u.ID != 3 {
+			t.Errorf("got version %d, %v", u.ID, err)
+		}
+	})
+}

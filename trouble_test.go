@@ -90,6 +90,50 @@ func TestStoreFrozen(t *testing.T) {
 	})
 }
 
+// The same where the store freezes in any other step.
+func TestStoreFrozenAtEachStep(t *testing.T) {
+	key := func(i int) string { return fmt.Sprint(i) }
+	for op, test := range map[string]struct {
+		most int64
+		call func(c *leash.Cache[user], i int)
+	}{
+		"lease": {64, func(c *leash.Cache[user], i int) { _, _ = c.GetOrCompute(context.Background(), key(i), (&source{}).load) }},
+		"get":   {64, func(c *leash.Cache[user], i int) { _, _, _ = c.Get(context.Background(), key(i)) }},
+		"publish": {64, func(c *leash.Cache[user], i int) {
+			_ = c.Set(context.Background(), key(i), user{})
+		}},
+		"delete": {128, func(c *leash.Cache[user], i int) { _ = c.Delete(context.Background(), key(i)) }}, // are tried for longer
+	} {
+		t.Run(op, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := newRemote(memstore.New())
+				var now, most atomic.Int64
+				store.Hook(func(step, key string) error {
+					if step != op {
+						return nil
+					}
+					most.Store(max(most.Load(), now.Add(1)))
+					defer now.Add(-1)
+					return frozen(step, key)
+				}, nil)
+				c := newCache(t, store, leash.Options{Logger: quiet, MaxUnleased: 1000})
+				var wg sync.WaitGroup
+				for i := range 300 {
+					wg.Go(func() {
+						time.Sleep(time.Duration(i) * 10 * time.Millisecond)
+						test.call(c, i)
+					})
+				}
+				wg.Wait()
+				// 25 come within the time of one step.
+				if n := most.Load(); n < test.most || n > test.most+26 {
+					t.Errorf("%d steps at a time at a frozen store, want %d and those within their time", n, test.most)
+				}
+			})
+		})
+	}
+}
+
 // Computations without a lease are bounded; who gets no place is told so.
 func TestUnleasedComputationsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
