@@ -13,6 +13,7 @@ import (
 
 	"github.com/leashcache/leash"
 	"github.com/leashcache/leash/backends/memstore"
+	"github.com/leashcache/leash/internal/entry"
 	"github.com/leashcache/leash/internal/far"
 )
 
@@ -384,6 +385,138 @@ func TestNonsenseMakesNoLoop(t *testing.T) {
 		}
 		if n := store.n.Load(); n > 40 {
 			t.Errorf("%d lease commands", n)
+		}
+	})
+}
+
+// A holder that has died is succeeded at the end of its lease, and not at the next
+// look after that.
+func TestSuccessionAtTheEndOfTheLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newRemote(memstore.New())
+		c := newCache(t, &mute{store}, leash.Options{})
+		lease := entry.NewLease(entry.Token{1}, 1100*time.Millisecond, 0)
+		if _, _, err := store.Near.Lease(t.Context(), "users:k", lease, nil, false, 1100*time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if _, err := c.GetOrCompute(t.Context(), "k", (&source{}).load); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(began); d < 1100*time.Millisecond || d > 1115*time.Millisecond {
+			t.Errorf("succeeded after %v, want the lease's 1.1 s and at most 15 ms", d)
+		}
+	})
+}
+
+// Who came while the lease was asked for came before the computation began, and has
+// its value although it could not be stored. Whom nobody waits for then is not
+// computed for.
+func TestCallerDuringTheLeaseCommand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newRemote(memstore.New())
+		store.Wire = 10 * time.Millisecond
+		c := newCache(t, store, leash.Options{})
+		src := &source{took: time.Second}
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() {
+				if u, err := c.GetOrCompute(t.Context(), "k", src.load); err != nil || u.ID != 1 {
+					t.Errorf("got %v, %v", u, err)
+				}
+			})
+			time.Sleep(30 * time.Millisecond) // the read took 20
+		}
+		time.Sleep(500 * time.Millisecond)
+		if err := store.Near.Delete(t.Context(), "users:k"); err != nil {
+			t.Fatal(err)
+		}
+		wg.Wait()
+		src.want(t, 1)
+
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+		defer cancel()
+		_, _ = c.GetOrCompute(ctx, "left", src.load)
+		time.Sleep(5 * time.Second)
+		src.want(t, 1)
+		if n := store.Len(); n != 0 {
+			t.Errorf("%d leases for nobody", n)
+		}
+	})
+}
+
+// The one caller of a bypass takes its computation with him.
+func TestBypassIsCancelledWithItsCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, newRemote(memstore.New()), leash.Options{})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		ended := make(chan error, 1)
+		_, err := c.GetOrCompute(ctx, "k", func(ctx context.Context) (user, error) {
+			<-ctx.Done()
+			ended <- context.Cause(ctx)
+			return user{}, ctx.Err()
+		}, leash.Bypass())
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		synctest.Wait()
+		select {
+		case err := <-ended:
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+		default:
+			t.Error("the computation goes on")
+		}
+	})
+}
+
+// A lease that is longer than any can be is none, and keeps nobody from refreshing.
+func TestImplausibleLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newRemote(memstore.New())
+		c := newCache(t, store, leash.Options{TTL: time.Second, StaleWhileRevalidate: 24 * time.Hour})
+		src := &source{}
+		_, _ = c.GetOrCompute(t.Context(), "k", src.load)
+		seen, err := store.Near.Get(t.Context(), "users:k", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lease := entry.NewLease(entry.Token{1}, 3*time.Hour, 0)
+		if _, left, err := store.Near.Lease(t.Context(), "users:k", lease, seen, false, 3*time.Hour); left != 0 || err != nil {
+			t.Fatal(left, err)
+		}
+		time.Sleep(2 * time.Second)
+		_, _ = c.GetOrCompute(t.Context(), "k", src.load)
+		time.Sleep(time.Second)
+		src.want(t, 2)
+	})
+}
+
+// Callers who had to move on from a step that takes too long still compute one at a
+// time.
+func TestCallersWhoMovedOnStayTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newRemote(memstore.New())
+		store.Hook(frozen, nil)
+		c := newCache(t, store, leash.Options{Logger: quiet})
+		var now, most atomic.Int64
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				_, _ = c.GetOrCompute(t.Context(), "k", func(context.Context) (user, error) {
+					most.Store(max(most.Load(), now.Add(1)))
+					time.Sleep(time.Second)
+					now.Add(-1)
+					return user{}, nil
+				})
+			})
+			time.Sleep(260 * time.Millisecond)
+		}
+		wg.Wait()
+		if n := most.Load(); n != 1 {
+			t.Errorf("%d computations at a time", n)
 		}
 	})
 }

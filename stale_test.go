@@ -260,3 +260,36 @@ func TestPerCallAndPerValueTTL(t *testing.T) {
 		}
 	})
 }
+
+// Who asks for a new value computes during a back-off, too, and starts no refresh
+// besides.
+func TestRefreshDuringBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, newRemote(memstore.New()), leash.Options{
+			TTL: time.Second, StaleWhileRevalidate: time.Minute, StaleIfError: time.Hour, StaleBackoff: time.Minute,
+		})
+		src := &source{}
+		_, _ = c.GetOrCompute(t.Context(), "42", src.load)
+		time.Sleep(2 * time.Second)
+		if _, err := c.GetOrCompute(t.Context(), "42", src.load, leash.Refresh()); err != nil {
+			t.Error(err)
+		}
+		if n := c.Stats().Count(leash.EventRefresh); n != 0 {
+			t.Errorf("%d background refreshes beside the forced one", n)
+		}
+		time.Sleep(2 * time.Minute)
+		_, err := c.GetOrCompute(t.Context(), "42", func(context.Context) (user, error) { return user{}, errors.New("boom") })
+		if err != nil {
+			t.Errorf("got %v, want the stale value", err)
+		}
+		began := time.Now()
+		u, out, err := c.Fetch(t.Context(), "42", src.load, leash.Refresh())
+		if err != nil || u.ID != 3 || out.Status != leash.StatusExpired {
+			t.Errorf("got %v, %+v, %v", u, out, err)
+		}
+		if d := time.Since(began); d > 10*time.Millisecond {
+			t.Errorf("waited %v for the back-off", d)
+		}
+		src.want(t, 3)
+	})
+}

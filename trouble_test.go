@@ -97,8 +97,10 @@ func TestStoreFrozenAtEachStep(t *testing.T) {
 		most int64
 		call func(c *leash.Cache[user], i int)
 	}{
-		"lease": {64, func(c *leash.Cache[user], i int) { _, _ = c.GetOrCompute(context.Background(), key(i), (&source{}).load) }},
-		"get":   {64, func(c *leash.Cache[user], i int) { _, _, _ = c.Get(context.Background(), key(i)) }},
+		"lease": {64, func(c *leash.Cache[user], i int) {
+			_, _ = c.GetOrCompute(context.Background(), key(i), (&source{}).load)
+		}},
+		"get": {64, func(c *leash.Cache[user], i int) { _, _, _ = c.Get(context.Background(), key(i)) }},
 		"publish": {64, func(c *leash.Cache[user], i int) {
 			_ = c.Set(context.Background(), key(i), user{})
 		}},
