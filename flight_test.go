@@ -332,6 +332,36 @@ func TestComputationThatIgnoresItsContext(t *testing.T) {
 	})
 }
 
+// Who came while such a computation ran is not lost with it: he has a new one when
+// its lease has ended.
+func TestCallerBehindAComputationThatIgnoresItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, newRemote(memstore.New()), leash.Options{ComputeTimeout: time.Second, Lease: 2 * time.Second})
+		release := make(chan struct{})
+		var n atomic.Int64
+		load := func(context.Context) (user, error) {
+			if n.Add(1) == 1 {
+				<-release
+			}
+			return user{ID: int(n.Load())}, nil
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := c.GetOrCompute(t.Context(), "42", load); !errors.Is(err, leash.ErrComputeTimeout) {
+				t.Error(err)
+			}
+		})
+		time.Sleep(500 * time.Millisecond)
+		began := time.Now()
+		u, err := c.GetOrCompute(t.Context(), "42", load)
+		if d := time.Since(began); err != nil || u.ID != 2 || d > 3*time.Second {
+			t.Errorf("got %v, %v after %v", u, err, d)
+		}
+		close(release)
+		wg.Wait()
+	})
+}
+
 // What a computation returns after its time is no value: it may be a part of one.
 func TestValueAfterTheTimeoutIsNone(t *testing.T) {
 	for range 30 {

@@ -537,11 +537,14 @@ func TestStaleValueGoneBeforeTheLease(t *testing.T) {
 				if err := store.Near.Delete(t.Context(), "users:k"); err != nil {
 					t.Error(err)
 				}
-				wg.Go(func() {
-					if u, err := a.GetOrCompute(t.Context(), "k", fail); err == nil {
-						t.Errorf("got the stale version %d after a delete", u.ID)
-					}
-				})
+				for _, later := range []time.Duration{0, 500 * time.Millisecond} { // before the computation, and during it
+					wg.Go(func() {
+						time.Sleep(later)
+						if u, err := a.GetOrCompute(t.Context(), "k", fail); err == nil {
+							t.Errorf("got the stale version %d after a delete", u.ID)
+						}
+					})
+				}
 				time.Sleep(10 * time.Millisecond)
 			}
 			return nil

@@ -150,6 +150,14 @@ func TestQueuedReadsHaveTheirTime(t *testing.T) {
 		if n := store.Steps(); n != 2 {
 			t.Errorf("%d reads were sent to a frozen store, want as many as it has room for", n)
 		}
+		for i := range 6 { // frozen a second time, it costs no more than the first time
+			began := time.Now()
+			_, _ = c.GetOrCompute(t.Context(), fmt.Sprint("again", i), (&source{}).load)
+			if d := time.Since(began); i >= 2 && d > time.Millisecond {
+				t.Errorf("with two reads left behind, caller %d waited %v", i, d)
+			}
+		}
+		time.Sleep(10 * time.Second)
 		store.Hook(nil, nil)
 		for i := range 3 {
 			if _, out, err := c.Fetch(t.Context(), fmt.Sprint("later", i), (&source{}).load); err != nil || !out.Stored {
