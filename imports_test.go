@@ -46,6 +46,10 @@ var mayLink = map[string]map[string]string{
 	"backends/memstore": {
 		"internal/entry": "the head of an entry, which a store reads and changes",
 	},
+	"backends/memcachestore": {
+		"internal/entry":                 "the head of an entry, which a store reads and changes",
+		"github.com/bradfitz/gomemcache": "the client",
+	},
 	"backends/redisstore": {
 		"internal/entry":               "the head of an entry, which a store reads and changes",
 		"github.com/redis/go-redis/v9": "the client",

@@ -14,8 +14,9 @@ import (
 const (
 	// fallback is how often a waiter looks again although it is told of changes.
 	fallback = 250 * time.Millisecond
-	// firstPoll is where polling begins when nothing tells.
-	firstPoll = 10 * time.Millisecond
+	// soon is when a waiter looks again first, and the spread of looks that many
+	// would take at the same moment.
+	soon = 10 * time.Millisecond
 )
 
 // contest is a flight's way to the lease.
@@ -27,7 +28,6 @@ type contest struct {
 	holder entry.Head    // the lease that is waited for; nil when none
 	since  time.Time     // when holder was seen first
 	began  time.Time     // of the wait
-	poll   time.Duration
 	wake   <-chan []byte
 	early  bool // the look soon after the first has been taken
 	founds int
@@ -41,7 +41,7 @@ func (f *flight) round(ctx context.Context, r *reading) {
 		f.unleased(ctx, r.err)
 		return
 	}
-	c := &contest{f: f, poll: firstPoll, seen: r.b.entry}
+	c := &contest{f: f, seen: r.b.entry}
 	if !f.background {
 		v := f.e.judge(c.seen, f.key, entry.Token{})
 		f.setStale(&v)
@@ -242,22 +242,34 @@ func (c *contest) message(b []byte) bool {
 
 // pause is how long to wait before the next look.
 func (c *contest) pause() time.Duration {
-	d := min(c.left, time.Until(c.since.Add(c.holder.Length()))) + jitter(firstPoll)
+	d := min(c.left, time.Until(c.since.Add(c.holder.Length()))) + jitter(soon)
 	switch {
 	case c.wake != nil && !c.early:
 		// The rest of the herd comes within moments of the first, and the message
 		// is for those who were there at the last look.
 		c.early = true
-		return min(d, firstPoll+jitter(firstPoll))
+		return min(d, soon+jitter(soon))
 	case c.wake != nil:
 		return min(d, fallback)
 	}
-	next := c.poll/2 + jitter(c.poll)
-	if gone := c.holder.Length() - c.left; c.holder.Counter() == 0 && c.holder.Expected()-gone > next {
-		return min(d, c.holder.Expected()-gone+jitter(firstPoll))
+	return min(d, c.poll())
+}
+
+// poll is how long to wait before the next look where nobody tells of changes. When
+// the computation's duration is known the look comes at its end, and then ever more
+// seldom. Else looks begin at 8 ms and are fallback apart after a second.
+func (c *contest) poll() time.Duration {
+	waited := time.Since(c.began)
+	d := 8*time.Millisecond + waited*(waited/time.Millisecond)/4000
+	if expected := c.holder.Expected(); expected > 0 && c.holder.Counter() == 0 {
+		rest := expected - max(c.holder.Length()-c.left, time.Since(c.since))
+		if rest > 0 {
+			return min(rest, fallback) + jitter(2*time.Millisecond)
+		}
+		d = min(d, max(-rest/2, 2*time.Millisecond))
 	}
-	c.poll = min(c.poll*3/2, fallback)
-	return min(d, next)
+	d = min(d, fallback)
+	return d/2 + jitter(d)
 }
 
 func jitter(d time.Duration) time.Duration { return time.Duration(rand.Int64N(int64(d)) + 1) }

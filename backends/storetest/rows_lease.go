@@ -175,11 +175,12 @@ func testOutdated(e *env) {
 		e.newer(e.other, key, old, steal, v)
 		e.newer(e.other, key, nil, steal, v)
 	}
-	e.take(e.s, key, v, long)
+	a := e.take(e.s, key, v, long)
 	leased := e.get(e.s, key)
 	for _, steal := range []bool{false, true} {
 		e.newer(e.other, key, old, steal, leased)
 		e.newer(e.other, key, nil, steal, leased)
+		e.refused(e.other, key, v, false, a.token, long) // who saw too little did the lease no harm
 	}
 	// A value was seen, and now there is only a lease.
 	e.delete(e.s, key)

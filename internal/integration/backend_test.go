@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bradfitz/gomemcache/memcache"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/leashcache/leash/internal/integration/nodes"
@@ -17,12 +18,13 @@ import (
 	"github.com/leashcache/leash/internal/servers"
 )
 
-// backend is a way to run Redis, and a way to talk to it.
+// backend is a way to run servers, and a way to talk to them.
 type backend struct {
-	name    string
-	lines   []string // of the server's configuration
-	cluster bool
-	config  nodes.Config
+	name      string
+	lines     []string // of the Redis servers' configuration
+	cluster   bool
+	memcached int // how many of them, in place of Redis
+	config    nodes.Config
 
 	once    sync.Once
 	failed  error
@@ -48,6 +50,8 @@ var backends = []*backend{
 		config: nodes.Config{User: "ann", Password: "pw"},
 	},
 	{name: "autopipeline", config: nodes.Config{AutoPipeline: true}},
+	{name: "memcached", memcached: 1},
+	{name: "fleet", memcached: 3},
 }
 
 // onEach runs a test on every backend.
@@ -76,6 +80,9 @@ func (b *backend) start(t *testing.T) {
 }
 
 func (b *backend) launch() error {
+	if b.memcached > 0 {
+		return b.launchMemcached()
+	}
 	if b.cluster {
 		c, err := servers.StartCluster(b.lines...)
 		if err != nil {
@@ -91,6 +98,25 @@ func (b *backend) launch() error {
 	}
 	b.config.Cluster = b.cluster
 	for _, s := range b.servers {
+		b.config.Addrs = append(b.config.Addrs, s.Addr())
+	}
+	return nil
+}
+
+func (b *backend) launchMemcached() error {
+	b.config.Memcached, b.ready = true, func() error { return nil }
+	b.config.ReadTimeout = plain.OperationTimeout
+	b.close = func() {
+		for _, s := range b.servers {
+			s.Close()
+		}
+	}
+	for range b.memcached {
+		s, err := servers.StartMemcached()
+		if err != nil {
+			return err
+		}
+		b.servers = append(b.servers, s)
 		b.config.Addrs = append(b.config.Addrs, s.Addr())
 	}
 	return nil
@@ -112,6 +138,22 @@ func (b *backend) admin(t *testing.T, i int) *redis.Client {
 	rdb := redis.NewClient(&redis.Options{Addr: b.servers[i].Addr()})
 	t.Cleanup(func() { rdb.Close() })
 	return rdb
+}
+
+// flush takes all data from all servers.
+func (b *backend) flush(t *testing.T) {
+	t.Helper()
+	for i, s := range b.servers {
+		var err error
+		if b.memcached > 0 {
+			err = memcache.New(s.Addr()).FlushAll()
+		} else {
+			err = b.admin(t, i).FlushAll(t.Context()).Err()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // group is some processes with a source, each behind a proxy of its own.

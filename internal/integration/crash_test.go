@@ -17,8 +17,15 @@ func mortal(name string) nodes.Cache {
 	return c
 }
 
-// succession is by when a dead holder has a successor.
-const succession = time.Second + time.Second
+// succession is by when a dead holder has a successor: at the end of its lease of
+// a second, and a second for a busy machine. memcached may keep the lease for two
+// more.
+func (b *backend) succession() time.Duration {
+	if b.memcached > 0 {
+		return 4 * time.Second
+	}
+	return 2 * time.Second
+}
 
 // holdFirst lets the first computation of a key wait for a channel, and the
 // second for another.
@@ -102,12 +109,12 @@ func TestKilledHolderIsSucceededOnce(t *testing.T) {
 			}
 		}
 		mustHave(t, c.key, calls)
-		mustSucceed(t, c.g, c.key, c.holder, killed)
+		mustSucceed(t, b, c.g, c.key, c.holder, killed)
 	})
 }
 
 // mustSucceed checks that one other node computed, in time.
-func mustSucceed(t *testing.T, g *group, key string, holder int, gone time.Time) {
+func mustSucceed(t *testing.T, b *backend, g *group, key string, holder int, gone time.Time) {
 	t.Helper()
 	list := g.source.Computations(key)
 	if len(list) != 2 || list[1].Node == holder {
@@ -115,8 +122,8 @@ func mustSucceed(t *testing.T, g *group, key string, holder int, gone time.Time)
 	}
 	after := time.Unix(0, list[1].Began).Sub(gone)
 	t.Logf("succeeded after %v", after)
-	if after > succession {
-		t.Errorf("succeeded after %v, want at most %v", after, succession)
+	if after > b.succession() {
+		t.Errorf("succeeded after %v, want at most %v", after, b.succession())
 	}
 }
 
@@ -142,7 +149,7 @@ func pauseHolder(t *testing.T, b *backend, early bool) {
 		t.Fatal(err)
 	}
 	g.began(t, key, 2)
-	mustSucceed(t, g, key, holder, paused)
+	mustSucceed(t, b, g, key, holder, paused)
 
 	if !early {
 		close(second)
@@ -169,7 +176,7 @@ func pauseHolder(t *testing.T, b *backend, early bool) {
 	if err != nil || s.Events["voided"]+s.Events["lease_lost"] == 0 {
 		t.Errorf("the zombie was told nothing: %v %v", s.Events, err)
 	}
-	mustSucceed(t, g, key, holder, paused)
+	mustSucceed(t, b, g, key, holder, paused)
 }
 
 // others checks that the callers on all nodes but one have the second value.

@@ -6,6 +6,7 @@ replace github.com/leashcache/leash => ../..
 
 require (
 	github.com/anishathalye/porcupine v1.3.1
+	github.com/bradfitz/gomemcache v0.0.0-20260422231931-4d751bb6e37c
 	github.com/leashcache/leash v0.0.0
 	github.com/redis/go-redis/v9 v9.23.0
 )

@@ -4,6 +4,7 @@ package integration
 
 import (
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -44,6 +45,12 @@ func (g *group) warm(t *testing.T, c nodes.Cache) {
 // keyOn returns a new key that lies on the i-th server.
 func (b *backend) keyOn(t *testing.T, c nodes.Cache, what string, i int) string {
 	t.Helper()
+	for b.memcached > 1 {
+		key := newKey(what)
+		if crc32.ChecksumIEEE([]byte(c.Name+":"+key))%uint32(b.memcached) == uint32(i) {
+			return key
+		}
+	}
 	if !b.cluster {
 		return newKey(what)
 	}
@@ -265,10 +272,11 @@ func (g *group) delayNothing() {
 }
 
 // publishes reports whether a command is the publish step: of the scripts the
-// one with four arguments, and without scripts each transaction.
+// one with four arguments, without scripts each transaction, in memcached each
+// cas.
 func publishes(c wire.Command) bool {
 	const words = 3 + 1 + 4
-	return (c.Name == "evalsha" || c.Name == "eval") && c.Words == words || c.Name == "exec"
+	return (c.Name == "evalsha" || c.Name == "eval") && c.Words == words || c.Name == "exec" || c.Name == "cas"
 }
 
 func TestHerdWithADeleteOnAnotherNode(t *testing.T) {

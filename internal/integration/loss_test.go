@@ -17,20 +17,18 @@ var losses = []struct {
 }{
 	{"scripts flushed", 0, func(t *testing.T, b *backend) {
 		for i := range b.servers {
+			if b.memcached > 0 {
+				break // there are none
+			}
 			if err := b.admin(t, i).ScriptFlush(t.Context()).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}},
-	{"data flushed", 1, func(t *testing.T, b *backend) {
-		for i := range b.servers {
-			if err := b.admin(t, i).FlushAll(t.Context()).Err(); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}},
-	// While the store is down each process may compute once for itself.
-	{"restarted without data", nodeCount - 1, func(t *testing.T, b *backend) {
+	{"data flushed", 1, func(t *testing.T, b *backend) { b.flush(t) }},
+	// While the store is down each process may compute once for itself, and who came
+	// to the holder's while it computed is not served by what could not be stored.
+	{"restarted without data", nodeCount, func(t *testing.T, b *backend) {
 		for _, s := range b.servers {
 			if err := s.Restart(); err != nil {
 				t.Fatal(err)

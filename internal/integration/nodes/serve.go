@@ -15,6 +15,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/leashcache/leash"
+	"github.com/leashcache/leash/backends/memcachestore"
 	"github.com/leashcache/leash/backends/redisstore"
 	"github.com/leashcache/leash/internal/integration/wire"
 )
@@ -23,9 +25,9 @@ import (
 type node struct {
 	config Config
 	tally  wire.Tally
-	client redis.UniversalClient // that makes the connections
-	store  *redisstore.Store
-	rdb    redis.UniversalClient
+	client io.Closer // that makes the connections
+	store  store
+	rdb    redis.UniversalClient // nil with memcached
 	peer   *peer
 	stall  stall
 
@@ -33,6 +35,11 @@ type node struct {
 	caches map[Cache]cache
 	log    []Computation // that asked no source
 	made   int
+}
+
+type store interface {
+	leash.Store
+	io.Closer
 }
 
 // logEnv makes nodes log to the standard error of the process that started them.
@@ -58,11 +65,19 @@ func serve(config string, in io.Reader, out io.Writer) error {
 func (n *node) connect() error {
 	c := n.config
 	dial := wire.Dialer(&n.tally, c.Via)
+	if c.Memcached {
+		s, err := memcachestore.Connect(c.Addrs, memcachestore.ConnectOptions{Conns: 64, Timeout: c.ReadTimeout, Dial: dial})
+		if err != nil {
+			return err
+		}
+		n.client, n.store = io.NopCloser(nil), s
+		return nil
+	}
 	if c.Cluster {
-		n.client = redis.NewClusterClient(&redis.ClusterOptions{
+		n.rdb = redis.NewClusterClient(&redis.ClusterOptions{
 			Addrs: c.Addrs, Dialer: dial, Username: c.User, Password: c.Password, PoolSize: 64, ReadTimeout: c.ReadTimeout,
 		})
-		n.rdb = n.client
+		n.client = n.rdb
 		n.store = redisstore.New(n.rdb)
 		return nil
 	}

@@ -19,6 +19,7 @@ type Config struct {
 	Index          int
 	Addrs          []string
 	Cluster        bool
+	Memcached      bool // the servers are, all of them
 	AutoPipeline   bool
 	User, Password string
 	ReadTimeout    time.Duration     // of the client; 0 is its own default

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package wire counts the commands that clients of Redis send, by reading them
-// where they pass: in a TCP proxy, or in the client's own connection. Scripts'
-// inner commands never pass there, so they are not counted.
+// Package wire counts the commands that clients of Redis and memcached send, by
+// reading them where they pass: in a TCP proxy, or in the client's own connection.
+// Scripts' inner commands never pass there, so they are not counted.
 package wire
 
 import (
 	"bytes"
 	"maps"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -85,7 +86,8 @@ func (t *Tally) Counts() Counts {
 }
 
 // parser reads the requests of one connection, in whatever pieces they come:
-// RESP arrays of bulk strings, which is all that clients send.
+// RESP arrays of bulk strings, which is all that clients of Redis send, or
+// memcached's lines of text.
 type parser struct {
 	line  []byte // of a header, so far
 	words int    // still to come in this command
@@ -130,6 +132,10 @@ func (p *parser) take(b []byte) int {
 	if p.skip -= n; p.skip > 0 {
 		return n
 	}
+	if p.words == 0 { // data of memcached
+		p.word = p.word[:0]
+		return n
+	}
 	if len(p.seen) < keptWords {
 		p.seen = append(p.seen, strings.TrimSuffix(string(p.word), "\r\n"))
 	}
@@ -157,6 +163,28 @@ func (p *parser) header(line []byte) {
 		p.words, p.total = n, n
 	case '$':
 		p.skip = n + len("\r\n")
+	default:
+		p.text(strings.Fields(string(line)))
+	}
+}
+
+// text reads a line of memcached's protocol. A command that stores is followed by
+// a block of data, whose length is the fifth word; the block is read as a word
+// that ends no command.
+func (p *parser) text(words []string) {
+	c := Command{Name: words[0], Words: len(words)}
+	if len(words) > 1 {
+		c.Key = words[1]
+	}
+	if c.Name == "gets" { // all that gomemcache reads with
+		c.Name = "get"
+	}
+	p.whole(c)
+	switch c.Name {
+	case "set", "add", "cas":
+		if n, err := strconv.Atoi(words[min(4, len(words)-1)]); err == nil {
+			p.skip, p.words = n+len("\r\n"), 0
+		}
 	}
 }
 

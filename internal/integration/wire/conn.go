@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// Dialer returns a dialer for go-redis whose connections count into t what is
+// Dialer returns a dialer whose connections count into t what is
 // written to them. via says where to connect instead of an address, if there.
 func Dialer(t *Tally, via map[string]string) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
