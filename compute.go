@@ -173,6 +173,9 @@ func (f *flight) move(groups []*group, r *reading) {
 		n.refs += g.n
 	}
 	f.refs -= n.refs
+	if f.refs == 0 && f.cancel != nil && !f.kept { // those who stay behind have all left
+		f.cancel(errAbandoned)
+	}
 	if n.refs == 0 {
 		return
 	}

@@ -520,3 +520,41 @@ func TestCallersWhoMovedOnStayTogether(t *testing.T) {
 		}
 	})
 }
+
+// A computation whose callers have all left or moved on is cancelled when the last
+// of them does so.
+func TestComputationLeftBehindByALostLeaseIsCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newRemote(memstore.New())
+		c := newCache(t, store, leash.Options{Lease: 3 * time.Second})
+		var n atomic.Int64
+		cancelled := make(chan time.Time, 1)
+		load := func(ctx context.Context) (user, error) {
+			if n.Add(1) == 1 {
+				<-ctx.Done()
+				cancelled <- time.Now()
+			}
+			return user{}, ctx.Err()
+		}
+		var wg sync.WaitGroup
+		ctx, leave := context.WithCancel(t.Context())
+		wg.Go(func() { _, _ = c.GetOrCompute(ctx, "k", load) })
+		time.Sleep(100 * time.Millisecond)
+		wg.Go(func() { // comes during the computation
+			if _, err := c.GetOrCompute(t.Context(), "k", load); err != nil {
+				t.Error(err)
+			}
+		})
+		time.Sleep(100 * time.Millisecond)
+		leave()
+		time.Sleep(100 * time.Millisecond)
+		if err := store.Near.Delete(t.Context(), "users:k"); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		wg.Wait()
+		if d := (<-cancelled).Sub(began); d > time.Second {
+			t.Errorf("cancelled %v after the delete, want at the next renewal", d)
+		}
+	})
+}

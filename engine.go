@@ -98,9 +98,11 @@ func newEngine(name string, store Store, o Options, v reflect.Type) (*engine, er
 	}
 	e.waker, _ = store.(Waker)
 	e.batch, _ = store.(BatchStore)
-	if l, ok := store.(LimitedStore); ok && l.Limit() > 0 {
-		e.turns = make(chan struct{}, l.Limit())
-		e.maxStuck = int64(min(maxStuck, l.Limit()))
+	if l, ok := store.(LimitedStore); ok {
+		if n := l.Limit(); n > 0 {
+			e.turns = make(chan struct{}, n)
+			e.maxStuck = int64(min(maxStuck, n))
+		}
 	}
 	e.ctx, e.cancel = context.WithCancelCause(context.Background())
 	e.gets.New = func() any { return newGetCall(e) }

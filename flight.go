@@ -390,7 +390,7 @@ func (f *flight) see(b []byte) verdict {
 func (f *flight) answerAtOnce(v *verdict, b *buffer) {
 	f.settleIf(func(g *group) (answer, bool) {
 		a, ok := f.e.atOnce(v, g)
-		if ok && g == &f.first {
+		if ok && g == &f.first && len(f.cover) == 1 { // others may still read what it gives back
 			a.pooled = b
 		}
 		return a, ok

@@ -3,6 +3,7 @@
 package leash_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/leashcache/leash"
 	"github.com/leashcache/leash/backends/memstore"
+	"github.com/leashcache/leash/codec"
 )
 
 // narrow is a store whose client has room for two commands, and what its reads
@@ -191,4 +193,37 @@ func TestImpatientCallersAreNotTheStoresFault(t *testing.T) {
 			t.Errorf("%d errors of the store", n)
 		}
 	})
+}
+
+// Callers whom one queued read answers all decode what it brought, and nobody reads
+// another entry into the same place meanwhile.
+func TestQueuedReadIsDecodedInPeace(t *testing.T) {
+	store := newRemote(memstore.New())
+	store.Room, store.Wire = 2, 0
+	c, err := leash.New[[]byte]("blobs", store, leash.Options{TTL: time.Hour, Codec: codec.Bytes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(context.Background())
+	var want [6][]byte
+	for i := range want {
+		want[i] = bytes.Repeat([]byte{byte('a' + i)}, 32<<10)
+		if err := c.Set(t.Context(), fmt.Sprint(i), want[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var wg sync.WaitGroup
+	for g := range 32 {
+		wg.Go(func() {
+			for n := range 1000 {
+				i := (g + n*n) % len(want)
+				got, err := c.GetOrCompute(context.Background(), fmt.Sprint(i), func(context.Context) ([]byte, error) { return want[i], nil })
+				if err != nil || !bytes.Equal(got, want[i]) {
+					t.Errorf("key %d: %d bytes that begin with %.3q, %v", i, len(got), got, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -122,9 +122,11 @@ type CheckedStore interface {
 }
 
 // LimitedStore is implemented by a store whose client has only so many commands
-// under way at a time. A cache then sends no more reads than that: those above
-// wait where waiting is cheap, and leave the client's own queue to what makes
-// others wait, like the publishing of a value.
+// under way at a time. Of the reads with which calls begin, the bulk of what is
+// sent, a cache then has no more under way than that: those above wait where
+// waiting is cheap, and leave the client's own queue to what makes others wait,
+// like the publishing of a value. When so many steps hang, further ones fail at
+// once. A type that wraps a store must pass this method on, as those below.
 type LimitedStore interface {
 	// Limit returns how many; 0 or less means any number.
 	Limit() int

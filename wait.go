@@ -257,10 +257,10 @@ func (c *contest) pause() time.Duration {
 
 // poll is how long to wait before the next look where nobody tells of changes. When
 // the computation's duration is known the look comes at its end, and then ever more
-// seldom. Else looks begin at 8 ms and are fallback apart after a second.
+// seldom. Else looks are 6 ms apart at first, and fallback after two seconds.
 func (c *contest) poll() time.Duration {
 	waited := time.Since(c.began)
-	d := 8*time.Millisecond + waited*(waited/time.Millisecond)/4000
+	d := 6*time.Millisecond + waited*(waited/time.Millisecond)/12500
 	if expected := c.holder.Expected(); expected > 0 && c.holder.Counter() == 0 {
 		rest := expected - max(c.holder.Length()-c.left, time.Since(c.since))
 		if rest > 0 {
@@ -269,7 +269,7 @@ func (c *contest) poll() time.Duration {
 		d = min(d, max(-rest/2, 2*time.Millisecond))
 	}
 	d = min(d, fallback)
-	return d/2 + jitter(d)
+	return d*3/4 + jitter(d/2)
 }
 
 func jitter(d time.Duration) time.Duration { return time.Duration(rand.Int64N(int64(d)) + 1) }

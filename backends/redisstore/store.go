@@ -63,13 +63,20 @@ func New(rdb redis.UniversalClient, options ...Options) *Store {
 // leash.New calls it.
 func (s *Store) Check() error { return s.bad }
 
-// Limit returns the size of a plain client's pool; see leash.LimitedStore. The
-// other clients have no such bound, or one for each server.
+// Limit returns the size of a plain client's pool; see leash.LimitedStore. Where
+// MaxActiveConns is smaller it is half of that: go-redis refuses what is above, and
+// leases and publishes need connections as well. The other clients have no such
+// bound, or one for each server.
 func (s *Store) Limit() int {
-	if c, ok := s.rdb.(*redis.Client); ok && s.bad == nil {
-		return c.Options().PoolSize
+	c, ok := s.rdb.(*redis.Client)
+	if !ok || s.bad != nil {
+		return 0
 	}
-	return 0
+	o := c.Options()
+	if most := o.MaxActiveConns; most > 0 && most < o.PoolSize {
+		return max(1, most/2)
+	}
+	return o.PoolSize
 }
 
 // Close ends the subscription and its goroutine at once, where idleness would

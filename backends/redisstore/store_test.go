@@ -58,14 +58,17 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// A plain client has room for as many commands as its pool has connections.
+// A plain client has room for as many commands as its pool has connections, if it
+// may open them.
 func TestLimit(t *testing.T) {
 	rdb := redis.NewClient(&redis.Options{PoolSize: 7})
 	defer rdb.Close()
+	few := redis.NewClient(&redis.Options{PoolSize: 20, MaxActiveConns: 7})
+	defer few.Close()
 	cluster := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}, PoolSize: 7})
 	defer cluster.Close()
 	var none *redis.Client
-	for want, list := range map[int][]redis.UniversalClient{7: {rdb}, 0: {cluster, none, nil}} {
+	for want, list := range map[int][]redis.UniversalClient{7: {rdb}, 3: {few}, 0: {cluster, none, nil}} {
 		for _, c := range list {
 			if got := New(c).Limit(); got != want {
 				t.Errorf("%T: %d, want %d", c, got, want)

@@ -45,6 +45,8 @@ func (n *node) newCache(c Cache) (cache, error) {
 		return &floor{calls: map[string]*floorCall{}}, nil
 	case Naive:
 		return &naive{n.rdb, c.TTL}, nil
+	case Poll:
+		return &poll{floor{calls: map[string]*floorCall{}}, n.mc, c.Every}, nil
 	case Leash:
 	}
 	switch c.Type {

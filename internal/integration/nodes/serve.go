@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bradfitz/gomemcache/memcache"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/leashcache/leash"
@@ -28,6 +29,7 @@ type node struct {
 	client io.Closer // that makes the connections
 	store  store
 	rdb    redis.UniversalClient // nil with memcached
+	mc     *memcache.Client      // nil with Redis
 	peer   *peer
 	stall  stall
 
@@ -70,7 +72,9 @@ func (n *node) connect() error {
 		if err != nil {
 			return err
 		}
-		n.client, n.store = io.NopCloser(nil), s
+		n.mc = memcache.New(c.Addrs...)
+		n.mc.MaxIdleConns, n.mc.DialContext = 64, dial
+		n.client, n.store = n.mc, s
 		return nil
 	}
 	if c.Cluster {

@@ -35,7 +35,8 @@ type Cache struct {
 	TTL, Lease, Backoff, NotFoundTTL, StaleWhileRevalidate, StaleIfError time.Duration
 
 	OperationTimeout time.Duration
-	Jitter           float64 // 0 is off here
+	Every            time.Duration // of Poll
+	Jitter           float64       // 0 is off here
 	RefreshAhead     float64
 }
 
@@ -47,6 +48,8 @@ const (
 	Leash Kind = ""
 	// Floor calls each computation once per process and talks to no server.
 	Floor Kind = "floor"
+	// Poll is a lock on memcached and a look at fixed times, coalesced in the process.
+	Poll Kind = "poll"
 	// Naive is GET, else compute and SET. It shows that a test can fail.
 	Naive Kind = "naive"
 )

@@ -2,8 +2,9 @@
 
 // Command herd measures what a herd on one cold key costs: how long after the
 // computation's time the last caller has its value, against the same herd that
-// talks to no server. It starts a Redis of its own. Build it without the race
-// detector, and look at ratios within one run.
+// talks to no server. It starts a Redis of its own, or memcached servers, where
+// plain polling is measured, too. Build it without the race detector, and look at
+// ratios within one run.
 package main
 
 import (
@@ -25,6 +26,7 @@ var (
 	callers   = flag.Int("callers", 250, "callers per process")
 	compute   = flag.Duration("compute", 100*time.Millisecond, "what a computation takes")
 	auto      = flag.Bool("autopipeline", false, "give leash an AutoPipeline client")
+	memcached = flag.Int("memcached", 0, "take so many memcached servers in place of Redis")
 	naive     = flag.Bool("naive", false, "also measure callers that nothing protects")
 )
 
@@ -38,12 +40,19 @@ func main() {
 }
 
 func run() error {
-	srv, err := servers.StartRedis()
-	if err != nil {
-		return err
+	config := nodes.Config{AutoPipeline: *auto, Memcached: *memcached > 0}
+	for range max(1, *memcached) {
+		start := func() (*servers.Server, error) { return servers.StartRedis() }
+		if config.Memcached {
+			start = func() (*servers.Server, error) { return servers.StartMemcached() }
+		}
+		srv, err := start()
+		if err != nil {
+			return err
+		}
+		defer srv.Close()
+		config.Addrs = append(config.Addrs, srv.Addr())
 	}
-	defer srv.Close()
-	config := nodes.Config{Addrs: []string{srv.Addr()}, AutoPipeline: *auto}
 	fleet, err := nodes.StartFleet(*processes, config, nodes.NewSource())
 	if err != nil {
 		return err
@@ -53,6 +62,13 @@ func run() error {
 	contenders := []*contender{
 		{name: "floor", cache: nodes.Cache{Kind: nodes.Floor}},
 		{name: "leash", cache: nodes.Cache{Name: "herd", TTL: time.Minute}},
+	}
+	if config.Memcached {
+		contenders[1].name = "leash, duration known"
+		contenders = append(contenders,
+			&contender{name: "leash, first computation", cache: nodes.Cache{Name: "herd", TTL: time.Minute}, fresh: true},
+			&contender{name: "a poll each 10 ms", cache: nodes.Cache{Kind: nodes.Poll, Every: 10 * time.Millisecond}},
+			&contender{name: "a poll each 100 ms", cache: nodes.Cache{Kind: nodes.Poll, Every: 100 * time.Millisecond}})
 	}
 	if *naive {
 		contenders = append(contenders, &contender{name: "naive", cache: nodes.Cache{Kind: nodes.Naive, TTL: time.Minute}})
@@ -67,8 +83,10 @@ func run() error {
 	floor := median(contenders[0].beyond)
 	for _, c := range contenders {
 		m := median(c.beyond)
-		fmt.Printf("%s: median of %d rounds: last caller %v beyond the computation, %.2f x the floor; median of commands %d\n",
-			c.name, len(c.beyond), m.Round(time.Microsecond), float64(m)/float64(floor), median(c.commands))
+		fmt.Printf("%s: median of %d rounds: last caller %v beyond the computation, %.2f x the floor; median of commands %d, the most %d; "+
+			"other nodes had the value %v after it was computed (median)\n",
+			c.name, len(c.beyond), m.Round(time.Microsecond), float64(m)/float64(floor), median(c.commands), slices.Max(c.commands),
+			median(c.after).Round(time.Microsecond))
 	}
 	return nil
 }
@@ -77,7 +95,9 @@ func run() error {
 type contender struct {
 	name     string
 	cache    nodes.Cache
+	fresh    bool // another cache each time, which has computed nothing yet
 	beyond   []time.Duration
+	after    []time.Duration // how long a node that did not compute had no value yet
 	commands []int
 }
 
@@ -87,10 +107,14 @@ func (c *contender) round(fleet nodes.Fleet, i int) error {
 	if err != nil {
 		return err
 	}
+	cache := c.cache
+	if c.fresh {
+		cache.Name += fmt.Sprint(i)
+	}
 	at := time.Now().Add(200 * time.Millisecond).UnixNano()
 	results, err := nodes.Each(fleet, func(n *nodes.Node) ([]nodes.Call, error) {
 		return n.Run(context.Background(), nodes.Run{
-			Cache: c.cache, Key: fmt.Sprint("herd-", i), Callers: *callers, At: at, Compute: nodes.Compute{For: *compute},
+			Cache: cache, Key: fmt.Sprint("herd-", i), Callers: *callers, At: at, Compute: nodes.Compute{For: *compute},
 		})
 	})
 	if err != nil {
@@ -118,6 +142,12 @@ func (c *contender) round(fleet nodes.Fleet, i int) error {
 	began, ended := int64(0), int64(0)
 	for _, one := range list {
 		began, ended = max(began, one.Began), max(ended, one.Ended)
+	}
+	for node, calls := range results {
+		if len(list) == 1 && node != list[0].Node {
+			first := slices.MinFunc(calls, func(a, b nodes.Call) int { return int(a.Ended - b.Ended) })
+			c.after = append(c.after, time.Duration(first.Ended-ended))
+		}
 	}
 	fmt.Printf("round %d, %s: last caller %v beyond the computation %v, which began after %v and ended %v before the last caller; %d computations, %d commands %v\n",
 		i, c.name, beyond.Round(time.Microsecond), byStatus, time.Duration(began-at).Round(time.Microsecond),
