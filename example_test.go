@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/leashcache/leash"
+	"github.com/leashcache/leash/backends/memcachestore"
 	"github.com/leashcache/leash/backends/memstore"
 )
 
@@ -62,6 +63,21 @@ func (db Database) UsersByID(ctx context.Context, ids []int64) (map[int64]User, 
 		users[u.ID] = u
 	}
 	return users, rows.Err()
+}
+
+// A cache on memcached. Connect looks the names up and sends nothing yet.
+func ExampleNew_memcached() {
+	store, err := memcachestore.Connect([]string{"127.0.0.1:11211", "127.0.0.1:11212"}, memcachestore.ConnectOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer store.Close()
+	users, err := leash.New[User]("users", store, leash.Options{TTL: 5 * time.Minute})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(users.Name())
+	// Output: users
 }
 
 // New starts nothing and sends nothing. It says everything that is wrong with

@@ -260,7 +260,7 @@ func (c *contest) pause() time.Duration {
 // seldom. Else looks are 6 ms apart at first, and fallback after two seconds.
 func (c *contest) poll() time.Duration {
 	waited := time.Since(c.began)
-	d := 6*time.Millisecond + waited*(waited/time.Millisecond)/12500
+	d := 6*time.Millisecond + time.Duration(float64(waited)*waited.Seconds()/12.5)
 	if expected := c.holder.Expected(); expected > 0 && c.holder.Counter() == 0 {
 		rest := expected - max(c.holder.Length()-c.left, time.Since(c.since))
 		if rest > 0 {

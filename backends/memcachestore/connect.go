@@ -75,10 +75,10 @@ func ConnectTo(selector memcache.ServerSelector, o ConnectOptions) (*Store, erro
 func (o ConnectOptions) check() error {
 	var errs []error
 	if o.Conns < 0 {
-		errs = append(errs, fmt.Errorf("Conns %d is negative", o.Conns))
+		errs = append(errs, fmt.Errorf("option Conns is %d: it can not be negative", o.Conns))
 	}
 	if o.Timeout < 0 {
-		errs = append(errs, fmt.Errorf("Timeout %v is negative", o.Timeout))
+		errs = append(errs, fmt.Errorf("option Timeout is %v: it can not be negative", o.Timeout))
 	}
 	return errors.Join(errs...)
 }

@@ -82,7 +82,7 @@ func (s *Store) Limit() int { return s.limit }
 // Close closes the idle connections of a Store that [Connect] made; they are
 // opened again when they are needed. A client of your own is yours to close.
 func (s *Store) Close() error {
-	if s.lists == nil || s.bad != nil {
+	if s.lists == nil {
 		return nil
 	}
 	s.lists.close()
