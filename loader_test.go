@@ -332,3 +332,52 @@ func TestGetManyReadsInOneTrip(t *testing.T) {
 		}
 	})
 }
+
+// halved is a store of which every second key can not be read.
+type halved struct{ *remote }
+
+type halvedError struct{ error }
+
+func (halvedError) Failed(i int) error {
+	if i%2 == 0 {
+		return nil
+	}
+	return errors.New("server down")
+}
+
+func (h *halved) GetMany(ctx context.Context, keys []string) ([][]byte, error) {
+	entries, err := h.remote.GetMany(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	for i := 1; i < len(keys); i += 2 {
+		entries[i] = nil
+	}
+	return entries, halvedError{errors.New("a server is down")}
+}
+
+// What a GetMany could read is answered with it, although other keys failed.
+func TestGetManyWithAServerDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, &halved{newRemote(memstore.New())}, leash.Options{Logger: quiet})
+		var loaded atomic.Int64
+		l := leash.Loader[int, user]{Cache: c, Load: func(_ context.Context, id int) (user, error) {
+			loaded.Add(1)
+			return user{ID: id, Name: "computed"}, nil
+		}}
+		for id := range 4 {
+			if err := l.Set(t.Context(), id, user{ID: id, Name: "stored"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all, err := l.GetMany(t.Context(), []int{0, 1, 2, 3})
+		for id, want := range []string{"stored", "computed", "stored", "computed"} {
+			if got := all[id]; got.ID != id || got.Name != want {
+				t.Errorf("%d: %v, want it %s", id, all[id], want)
+			}
+		}
+		if err != nil || loaded.Load() != 2 || c.Stats().StoreErrors(leash.OpGetMany) != 1 {
+			t.Errorf("%v, %d computations, want 2, %d store errors, want 1", err, loaded.Load(), c.Stats().StoreErrors(leash.OpGetMany))
+		}
+	})
+}

@@ -97,11 +97,11 @@ type pending struct {
 
 // read takes what is stored and returns the rest.
 func (m *many[K, V]) read() []pending {
-	entries, err := m.entries()
+	entries, failed := m.entries()
 	var missing []pending
 	for i := range m.keys {
-		r := &reading{err: err}
-		if err == nil {
+		r := &reading{err: failed(i)}
+		if r.err == nil {
 			r.b = &buffer{entry: entries[i]}
 			g := &group{ctx: m.ctx, comp: m.single(i), call: m.call}
 			v := m.e.judge(entries[i], m.names[i], entry.Token{})
@@ -119,24 +119,50 @@ func (m *many[K, V]) read() []pending {
 	return missing
 }
 
-func (m *many[K, V]) entries() ([][]byte, error) {
+// entries reads all keys, and tells which could not be read.
+func (m *many[K, V]) entries() (entries [][]byte, failed func(i int) error) {
 	names := make([]string, len(m.names))
 	for i, n := range m.names {
 		names[i] = m.e.prefix + n
 	}
-	if m.e.batch != nil {
-		return budgeted(m.ctx, m.e, OpGetMany, func(ctx context.Context) ([][]byte, error) {
-			return m.e.batch.GetMany(ctx, names)
-		})
-	}
-	entries := make([][]byte, len(names))
-	for i, n := range names {
+	entries, errs := make([][]byte, len(names)), make([]error, len(names))
+	if m.e.batch == nil {
 		var err error
-		if entries[i], err = m.e.read(m.ctx, n); err != nil {
-			return nil, err
+		for i, n := range names {
+			if err == nil { // else it would cost its time once more for each key
+				entries[i], err = m.e.read(m.ctx, n)
+			}
+			errs[i] = err
 		}
+		return entries, func(i int) error { return errs[i] }
 	}
-	return entries, nil
+	var partial partialError
+	all, err := budgeted(m.ctx, m.e, OpGetMany, func(ctx context.Context) ([][]byte, error) {
+		all, err := m.e.batch.GetMany(ctx, names)
+		if len(all) == len(names) && errors.As(err, &partial) {
+			err = nil
+		}
+		return all, err
+	})
+	if err != nil {
+		return entries, func(int) error { return err }
+	}
+	if partial == nil {
+		return all, func(int) error { return nil }
+	}
+	err = m.e.failed(OpGetMany, partial)
+	return all, func(i int) error {
+		if partial.Failed(i) == nil {
+			return nil
+		}
+		return err
+	}
+}
+
+// partialError is the error of a GetMany that could read some keys; see BatchStore.
+type partialError interface {
+	error
+	Failed(i int) error
 }
 
 // compute gets the missing keys, each through a flight of its own or one that is

@@ -134,7 +134,9 @@ type LimitedStore interface {
 
 // BatchStore is implemented by a store that reads many keys in one trip.
 type BatchStore interface {
-	// GetMany is Get for many keys; entries[i] belongs to keys[i].
+	// GetMany is Get for many keys; entries[i] belongs to keys[i]. An error is
+	// about all of them, unless it has a method Failed(i int) error: that
+	// returns nil for the keys that could be read all the same.
 	GetMany(ctx context.Context, keys []string) (entries [][]byte, err error)
 }
 

@@ -27,16 +27,19 @@ import (
 	"github.com/leashcache/leash/internal/servers"
 )
 
-var server *servers.Server
+var server, memcached *servers.Server
 
 func TestMain(m *testing.M) {
-	var err error
-	if server, err = servers.StartRedis(); err != nil {
+	var err, second error
+	server, err = servers.StartRedis()
+	memcached, second = servers.StartMemcached()
+	if err := errors.Join(err, second); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	code := m.Run()
 	server.Close()
+	memcached.Close()
 	os.Exit(code)
 }
 
@@ -139,6 +142,9 @@ func client(b *testing.B, auto bool) redis.UniversalClient {
 func never[V any](context.Context) (V, error) { panic("a hit computes nothing") }
 
 func BenchmarkHit(b *testing.B) {
+	for _, n := range []int{1, 64, 512} {
+		b.Run(fmt.Sprintf("struct1KiB/memcached/%d", n), func(b *testing.B) { hitMemcached(b, n) })
+	}
 	for _, auto := range []bool{false, true} {
 		name := map[bool]string{false: "plain", true: "autopipeline"}[auto]
 		for _, n := range []int{1, 64, 512} {

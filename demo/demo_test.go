@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	neturl "net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,9 +24,9 @@ import (
 	"github.com/leashcache/leash/internal/servers"
 )
 
-// binary is the demo, built without the race detector: under it the database
+// program is the demo, built without the race detector: under it the database
 // would be the slow part of everything.
-var binary string
+var program string
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
@@ -33,8 +35,8 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		defer os.RemoveAll(dir)
-		binary = filepath.Join(dir, "demo")
-		if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		program = filepath.Join(dir, "demo")
+		if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
 			return 1
 		}
@@ -46,7 +48,7 @@ func TestMain(m *testing.M) {
 func demo(t *testing.T, args ...string) (cmd *exec.Cmd, tmp string) {
 	t.Helper()
 	tmp = t.TempDir()
-	cmd = exec.Command(binary, args...)
+	cmd = exec.Command(program, args...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
 	return cmd, tmp
 }
@@ -71,7 +73,51 @@ func TestRedis(t *testing.T) {
 	}
 }
 
-func testRun(t *testing.T, args ...string) {
+func TestMemcached(t *testing.T) {
+	srvs := []*servers.Server{servers.Memcached(t), servers.Memcached(t), servers.Memcached(t)}
+	addrs := []string{srvs[0].Addr(), srvs[1].Addr(), srvs[2].Addr()}
+	name := testRun(t, "-memcached", strings.Join(addrs, ","))
+	if want := "memcached at " + strings.Join(addrs, ", "); name != want {
+		t.Errorf("the store is called %q, want %q", name, want)
+	}
+	for _, addr := range addrs {
+		for _, key := range memcachedKeys(t, addr) {
+			if !strings.HasPrefix(key, "leash-demo-") || !strings.Contains(key, "~~") {
+				t.Errorf("%s: key %s is left", addr, key)
+			}
+		}
+	}
+}
+
+// memcachedKeys are the keys of all items of a server.
+func memcachedKeys(t *testing.T, addr string) []string {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(conn, "lru_crawler metadump all\r\n")
+	var keys []string
+	lines := bufio.NewScanner(conn)
+	for lines.Scan() && lines.Text() != "END" {
+		key, err := neturl.QueryUnescape(strings.TrimPrefix(strings.Fields(lines.Text())[0], "key="))
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, key)
+	}
+	if lines.Text() != "END" {
+		t.Fatalf("%s did not list its keys: %v, %q", addr, lines.Err(), lines.Text())
+	}
+	return keys
+}
+
+// testRun returns what the demo calls its store.
+func testRun(t *testing.T, args ...string) (store string) {
 	t.Helper()
 	cmd, tmp := demo(t, append(args, "-json", "-phase-seconds", "2.5", "-ttl", "700ms", "-rate", "100")...)
 	var out, progress bytes.Buffer
@@ -119,6 +165,7 @@ func testRun(t *testing.T, args ...string) {
 			t.Errorf("%d queries without protection and %d with %s", plain.Queries, p.Queries, p.Name)
 		}
 	}
+	return r.Store
 }
 
 func TestReportNamesBrokenPromises(t *testing.T) {
@@ -212,6 +259,7 @@ func TestDatabaseCountsEachQueryOnce(t *testing.T) {
 func TestRefusesBeforeAnythingStarts(t *testing.T) {
 	free := servers.Redis(t)
 	free.Stop() // its port stays reserved: nobody answers there
+	running, other := servers.Memcached(t).Addr(), servers.Redis(t).Addr()
 	for name, test := range map[string]struct {
 		args []string
 		code int
@@ -226,6 +274,11 @@ func TestRefusesBeforeAnythingStarts(t *testing.T) {
 		"nobody there":       {[]string{"-redis", free.Addr()}, 1, "no Redis answers at " + free.Addr()},
 		"no port":            {[]string{"-redis", "localhost"}, 1, "host:port or a redis:// URL"},
 		"no URL":             {[]string{"-redis", "http://localhost:1"}, 1, "invalid URL scheme"},
+		"two stores":         {[]string{"-redis", other, "-memcached", running}, 2, "-redis and -memcached exclude each other"},
+		"no memcached there": {[]string{"-memcached", running + "," + free.Addr()}, 1, "no memcached answers at " + free.Addr()},
+		"not memcached":      {[]string{"-memcached", other}, 1, "no memcached answers at " + other},
+		"memcached, no port": {[]string{"-memcached", running + ",localhost"}, 1, `"localhost" is no host:port`},
+		"memcached, no name": {[]string{"-memcached", running + ","}, 1, `"" is no host:port`},
 		"help is no mistake": {[]string{"-help"}, 0, "-phase-seconds"},
 	} {
 		t.Run(name, func(t *testing.T) {

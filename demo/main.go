@@ -3,10 +3,11 @@
 // Command demo shows a cache stampede, and then the same load with leash.
 //
 // It starts four nodes, each a process of its own with an HTTP server, one SQL
-// database and one Redis that they share, and drives them with requests through
-// several expiries, four times: with a plain cache, with coalescing inside each
-// process, with leash, and with leash that serves stale values while it
-// refreshes them. In the end it prints how often the database was asked.
+// database and one Redis (or memcached) that they share, and drives them with
+// requests through several expiries, four times: with a plain cache, with
+// coalescing inside each process, with leash, and with leash that serves stale
+// values while it refreshes them. In the end it prints how often the database was
+// asked.
 //
 //	go run .
 //
@@ -53,19 +54,20 @@ func exit(err error) {
 
 // options are the flags.
 type options struct {
-	redis   string
-	json    bool
-	seconds float64
-	ttl     time.Duration
-	rate    int
+	redis     string
+	memcached string
+	json      bool
+	seconds   float64
+	ttl       time.Duration
+	rate      int
 }
 
 const usage = `Usage: go run . [flags]
 
-Drives four node processes that share one SQL database and one Redis with HTTP
-requests, without protection against stampedes and with it, and counts the
-queries. Takes about three quarters of a minute. Exits with 1 if leash lets more
-than one query per expiry through or if its requests fail.
+Drives four node processes that share one SQL database and one Redis (or
+memcached) with HTTP requests, without protection against stampedes and with it,
+and counts the queries. Takes about three quarters of a minute. Exits with 1 if
+leash lets more than one query per expiry through or if its requests fail.
 
 `
 
@@ -75,6 +77,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(out)
 	flags.StringVar(&o.redis, "redis", "", "use the Redis or Valkey at `ADDR`, host:port or a redis:// URL, instead of an embedded server;\nnothing is flushed, keys begin with leash-demo- and are deleted at the end")
+	flags.StringVar(&o.memcached, "memcached", "", "use memcached at `ADDR[,ADDR...]`, host:port each, instead of a Redis;\nkeys are named and deleted in the same way, helpers with ~~ in their names expire within minutes")
 	flags.BoolVar(&o.json, "json", false, "print the result as JSON to stdout, and the progress to stderr")
 	flags.Float64Var(&o.seconds, "phase-seconds", 9, "send requests for `N` seconds in each of the four phases")
 	flags.DurationVar(&o.ttl, "ttl", 1500*time.Millisecond, "keep values fresh for this `time`")
@@ -97,6 +100,8 @@ func (o options) check(rest []string) error {
 	switch {
 	case len(rest) > 0:
 		return fmt.Errorf("%q is no flag, and nothing but flags is expected", rest[0])
+	case o.redis != "" && o.memcached != "":
+		return errors.New("-redis and -memcached exclude each other: give one of them")
 	case o.rate < 1 || o.rate > 2000:
 		return fmt.Errorf("-rate is %d: it must be 1 to 2000", o.rate)
 	case o.ttl < 500*time.Millisecond:

@@ -17,8 +17,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/leashcache/leash"
 )
 
@@ -27,11 +25,12 @@ const nodeEnv = "LEASH_DEMO_NODE"
 
 // nodeConfig is what a node is told at its start.
 type nodeConfig struct {
-	Database string // the file
-	Redis    string // URL
-	Embedded bool   // that Redis is the demo's own
-	Run      string // names this run of the demo in every key
-	TTL      time.Duration
+	Database  string   // the file
+	Redis     string   // URL
+	Embedded  bool     // that Redis is the demo's own
+	Memcached []string // host:port; if there are any, they take the place of Redis
+	Run       string   // names this run of the demo in every key
+	TTL       time.Duration
 }
 
 // logger keeps redisstore from telling what it finds out about the embedded
@@ -71,20 +70,20 @@ type service struct {
 type node struct {
 	config   nodeConfig
 	db       *database
-	rdb      *redis.Client
+	shared   sharedCache
 	services map[string]service // by path
 }
 
 func newNode(config nodeConfig) (*node, error) {
-	o, err := redis.ParseURL(config.Redis)
+	shared, err := config.connect()
 	if err != nil {
 		return nil, err
 	}
 	db, err := openDatabase(config.Database)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, shared.close())
 	}
-	n := &node{config, db, redis.NewClient(o), map[string]service{}}
+	n := &node{config, db, shared, map[string]service{}}
 	for _, p := range protections {
 		s, err := p.build(n, config.Run+"-"+p.path)
 		if err != nil {
@@ -102,7 +101,7 @@ func (n *node) close(ctx context.Context) error {
 			errs = append(errs, s.close(ctx))
 		}
 	}
-	return errors.Join(append(errs, n.rdb.Close(), n.db.Close())...)
+	return errors.Join(append(errs, n.shared.close(), n.db.Close())...)
 }
 
 // runNode is the main function of a node. It serves until its standard input

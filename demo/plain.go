@@ -5,28 +5,26 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strconv"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/singleflight"
 )
 
-// plainCache is what most services do: GET; on a miss, query and SET.
+// plainCache is what most services do: get; on a miss, query and set.
 type plainCache struct {
-	name string
-	rdb  redis.UniversalClient
-	db   *database
-	ttl  time.Duration
+	name   string
+	shared sharedCache
+	db     *database
+	ttl    time.Duration
 }
 
 func (c plainCache) key(shop int64) string { return c.name + ":" + strconv.FormatInt(shop, 10) }
 
 func (c plainCache) get(ctx context.Context, shop int64) (report Report, hit bool, err error) {
-	b, err := c.rdb.Get(ctx, c.key(shop)).Bytes()
-	if errors.Is(err, redis.Nil) {
+	b, err := c.shared.get(ctx, c.key(shop))
+	if err == nil && b == nil {
 		report, err = c.make(ctx, shop)
 		return report, false, err
 	}
@@ -45,7 +43,7 @@ func (c plainCache) make(ctx context.Context, shop int64) (Report, error) {
 	if err != nil {
 		return report, err
 	}
-	return report, c.rdb.Set(ctx, c.key(shop), b, c.ttl).Err()
+	return report, c.shared.set(ctx, c.key(shop), b, c.ttl)
 }
 
 // coalesced is plainCache with x/sync's singleflight in front: callers of one
@@ -89,18 +87,18 @@ func servePlain(get func(ctx context.Context, shop int64) (Report, bool, error))
 }
 
 func unprotected(n *node, name string) (service, error) {
-	c := plainCache{name, n.rdb, n.db, n.config.TTL}
+	c := plainCache{name, n.shared, n.db, n.config.TTL}
 	return service{handler: servePlain(c.get), forget: c.forget}, nil
 }
 
 func inProcess(n *node, name string) (service, error) {
-	c := coalesced{plainCache{name, n.rdb, n.db, n.config.TTL}, new(singleflight.Group)}
+	c := coalesced{plainCache{name, n.shared, n.db, n.config.TTL}, new(singleflight.Group)}
 	return service{handler: servePlain(c.get), forget: c.forget}, nil
 }
 
 func (c plainCache) forget(ctx context.Context) error {
 	for _, shop := range shops() {
-		if err := c.rdb.Del(ctx, c.key(shop)).Err(); err != nil {
+		if err := c.shared.delete(ctx, c.key(shop)); err != nil {
 			return err
 		}
 	}

@@ -9,10 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/leashcache/leash"
-	"github.com/leashcache/leash/backends/redisstore"
 )
 
 // This file is what a service with leash looks like.
@@ -32,8 +29,8 @@ type Product struct {
 }
 
 // newReports returns the loader that answers with reports out of the cache name.
-func newReports(name string, rdb redis.UniversalClient, db *database, o leash.Options, store ...redisstore.Options) (leash.Loader[int64, Report], error) {
-	cache, err := leash.New[Report](name, redisstore.New(rdb, store...), o)
+func newReports(name string, store leash.Store, db *database, o leash.Options) (leash.Loader[int64, Report], error) {
+	cache, err := leash.New[Report](name, store, o)
 	return leash.Loader[int64, Report]{Cache: cache, Load: db.report}, err
 }
 
@@ -66,10 +63,8 @@ func leashOptions(ttl, stale time.Duration) leash.Options {
 		TTL:                  ttl,
 		StaleWhileRevalidate: stale,
 		// The plain caches have no jitter, and all phases are to have the same TTL.
-		Jitter: -1,
-		// Nodes, database, cache and load share one machine here, and it may be a
-		// busy one: a store that is only starved must not count as failed.
-		OperationTimeout: 2 * time.Second,
+		Jitter:           -1,
+		OperationTimeout: storeWithin,
 	}
 }
 
@@ -77,7 +72,7 @@ func leashOptions(ttl, stale time.Duration) leash.Options {
 func leashed(stale int) func(*node, string) (service, error) {
 	return func(n *node, name string) (service, error) {
 		o := leashOptions(n.config.TTL, time.Duration(stale)*n.config.TTL)
-		reports, err := newReports(name, n.rdb, n.db, o, redisstore.Options{Logger: n.config.logger()})
+		reports, err := newReports(name, n.shared.store(), n.db, o)
 		if err != nil {
 			return service{}, err
 		}

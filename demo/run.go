@@ -21,7 +21,7 @@ func run(ctx context.Context, o options) error {
 	}
 	defer show.end()
 
-	st, err := openStore(ctx, o.redis)
+	st, err := openStore(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -44,7 +44,10 @@ func run(ctx context.Context, o options) error {
 		return interrupted(ctx, fmt.Errorf("reading the database: %w", err))
 	}
 
-	config := nodeConfig{Database: file, Redis: st.url, Embedded: o.redis == "", Run: "leash-demo-" + strings.ToLower(rand.Text()[:8]), TTL: o.ttl}
+	config := nodeConfig{
+		Database: file, Redis: st.url, Embedded: st.embedded != nil, Memcached: st.memcached,
+		Run: "leash-demo-" + strings.ToLower(rand.Text()[:8]), TTL: o.ttl,
+	}
 	defer st.forget(config)
 	nodes, ctx, err := startCluster(ctx, config)
 	if err != nil {

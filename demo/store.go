@@ -13,19 +13,29 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// store is the Redis that the nodes share.
+// store is what the nodes share: a Redis, or memcached.
 type store struct {
-	url      string
-	name     string
-	embedded *miniredis.Miniredis // nil if it is a real one
+	name      string
+	url       string               // of the Redis
+	embedded  *miniredis.Miniredis // nil if it is a real one
+	memcached []string             // host:port of each server
 }
 
 // openStore starts a Redis of our own on the loopback interface, or looks
-// whether the one at addr answers.
-func openStore(ctx context.Context, addr string) (*store, error) {
-	if addr == "" {
+// whether what the flags name answers.
+func openStore(ctx context.Context, o options) (*store, error) {
+	switch {
+	case o.memcached != "":
+		return findMemcached(strings.Split(o.memcached, ","))
+	case o.redis != "":
+		return findRedis(ctx, o.redis)
+	default:
 		return embed()
 	}
+}
+
+// findRedis looks whether the Redis at addr answers.
+func findRedis(ctx context.Context, addr string) (*store, error) {
 	url := addr
 	if !strings.Contains(addr, "://") {
 		if _, _, err := net.SplitHostPort(addr); err != nil {

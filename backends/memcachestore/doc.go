@@ -11,7 +11,7 @@
 //
 //	step                                     commands, one trip each
 //	hit, or read of a miss                   gets
-//	GetMany                                  gets for each key
+//	GetMany                                  one gets for each server
 //	lease, nothing there                     add
 //	lease, refused                           add, gets; a later look is one gets
 //	lease on a value that stays              add of its guard, gets, cas

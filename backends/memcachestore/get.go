@@ -22,6 +22,68 @@ func (s *Store) Get(_ context.Context, key string, _ []byte) ([]byte, error) {
 	return it.Value, nil
 }
 
+// GetMany reads all keys, in one trip to each server.
+func (s *Store) GetMany(_ context.Context, keys []string) ([][]byte, error) {
+	if s.bad != nil || len(keys) == 0 {
+		return nil, s.bad
+	}
+	names := make([]string, len(keys))
+	for i, key := range keys {
+		names[i] = serverKey(key)
+	}
+	var found map[string]*memcache.Item
+	err := s.again(func() error {
+		var err error
+		found, err = s.c.GetMulti(names)
+		return err
+	})
+	entries := make([][]byte, len(keys))
+	var rest []int
+	for i, name := range names {
+		if it := found[name]; it != nil {
+			entries[i] = it.Value
+		} else if err != nil {
+			rest = append(rest, i)
+		}
+	}
+	if len(rest) == 0 {
+		return entries, nil
+	}
+	return entries, s.getRest(names, entries, rest)
+}
+
+// getRest reads what was not found while a server failed, to see which are its keys.
+func (s *Store) getRest(names []string, entries [][]byte, rest []int) error {
+	errs := make(keyErrors, len(names))
+	for _, i := range rest {
+		it, err := s.read(names[i])
+		if it != nil {
+			entries[i] = it.Value
+		}
+		errs[i] = failed("get many", err)
+	}
+	if errors.Join(errs...) == nil {
+		return nil
+	}
+	return errs
+}
+
+// keyErrors is the error of a GetMany, key by key.
+type keyErrors []error
+
+// Failed returns the error of the i-th key.
+func (e keyErrors) Failed(i int) error { return e[i] }
+func (e keyErrors) Unwrap() []error    { return e }
+
+func (e keyErrors) Error() string {
+	for _, err := range e {
+		if err != nil {
+			return err.Error()
+		}
+	}
+	return "no error"
+}
+
 // read returns what stands under a server's key, or nil.
 func (s *Store) read(k string) (it *memcache.Item, err error) {
 	err = s.again(func() error {

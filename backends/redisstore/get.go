@@ -70,7 +70,7 @@ func (s *Store) GetMany(ctx context.Context, keys []string) ([][]byte, error) {
 		}
 		return nil
 	})
-	entries := make([][]byte, len(keys))
+	entries, errs := make([][]byte, len(keys)), make(keyErrors, len(keys))
 	var rest []int
 	for i, cmd := range cmds {
 		var ok bool
@@ -78,20 +78,39 @@ func (s *Store) GetMany(ctx context.Context, keys []string) ([][]byte, error) {
 			continue
 		}
 		if err := cmd.Err(); !again(ctx, err) {
-			return nil, failed("get many", err)
+			errs[i] = failed("get many", err)
+			continue
 		}
 		rest = append(rest, i)
 	}
-	if err := s.getRest(ctx, keys, entries, rest); err != nil {
-		return nil, failed("get many", err)
+	s.getRest(ctx, keys, entries, errs, rest)
+	if errors.Join(errs...) != nil {
+		return entries, errs
 	}
 	return entries, nil
 }
 
+// keyErrors is the error of a GetMany, key by key: one master of a cluster may be
+// down.
+type keyErrors []error
+
+// Failed returns the error of the i-th key.
+func (e keyErrors) Failed(i int) error { return e[i] }
+func (e keyErrors) Unwrap() []error    { return e }
+
+func (e keyErrors) Error() string {
+	for _, err := range e {
+		if err != nil {
+			return err.Error()
+		}
+	}
+	return "no error"
+}
+
 // getRest reads again what the pipeline did not.
-func (s *Store) getRest(ctx context.Context, keys []string, entries [][]byte, rest []int) error {
+func (s *Store) getRest(ctx context.Context, keys []string, entries [][]byte, errs keyErrors, rest []int) {
 	if len(rest) == 0 {
-		return nil
+		return
 	}
 	cmds := make([]*redis.StringCmd, len(rest))
 	_, _ = s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -102,11 +121,9 @@ func (s *Store) getRest(ctx context.Context, keys []string, entries [][]byte, re
 	})
 	for n, i := range rest {
 		var err error
-		if entries[i], err = s.entryOf(ctx, keys[i], cmds[n]); err != nil {
-			return err
-		}
+		entries[i], err = s.entryOf(ctx, keys[i], cmds[n])
+		errs[i] = failed("get many", err)
 	}
-	return nil
 }
 
 // entryOf is what a GET found: nil for nothing, and a name for a key that holds
