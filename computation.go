@@ -29,6 +29,7 @@ type computation struct {
 	text    string // of err, for other nodes
 	encErr  error
 	result  Result
+	made    time.Time // when the function returned
 	cost    time.Duration
 
 	mu  sync.Mutex
@@ -109,6 +110,7 @@ func (c *computation) call(comp computer) {
 		}
 	}()
 	c.value, c.err = comp.compute(c.ctx)
+	c.made = time.Now()                     // its age counts from here, however long it takes to store it
 	if c.err == nil && c.ctx.Err() != nil { // what it found may be a part of the truth
 		c.err = context.Cause(c.ctx)
 	}

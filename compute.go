@@ -197,7 +197,7 @@ func (f *flight) abandon(l lease, backoff time.Duration) bool {
 // finish publishes what a computation returned, and answers.
 func (f *flight) finish(c *computation, l lease) {
 	e := f.e
-	s := entry.Sealed{Publisher: l.token, Cost: c.cost}
+	s := entry.Sealed{Publisher: l.token, Cost: c.cost, Created: c.made}
 	a := answer{Outcome: Outcome{Status: StatusMiss, Cost: c.cost}, err: c.err}
 	if f.usable {
 		a.Status = StatusExpired

@@ -558,3 +558,28 @@ func TestComputationLeftBehindByALostLeaseIsCancelled(t *testing.T) {
 		}
 	})
 }
+
+// tardy is a value that takes its time to write itself.
+type tardy struct{ ID int }
+
+func (tardy) MarshalBinary() ([]byte, error) { time.Sleep(time.Second); return []byte{1}, nil }
+func (*tardy) UnmarshalBinary([]byte) error  { return nil }
+
+// A value's age counts from the end of its computation, and not from when it was
+// stored.
+func TestAgeCountsFromTheComputation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := leash.New[tardy]("x", newRemote(memstore.New()), leash.Options{TTL: 3 * time.Second, Jitter: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		load := func(context.Context) (tardy, error) { return tardy{1}, nil }
+		if _, err := c.GetOrCompute(t.Context(), "k", load); err != nil {
+			t.Fatal(err)
+		}
+		_, out, err := c.Fetch(t.Context(), "k", load)
+		if err != nil || out.Status != leash.StatusHit || out.Age < time.Second || out.TTL > 2*time.Second {
+			t.Errorf("a second after its computation: %+v, %v", out, err)
+		}
+	})
+}

@@ -145,6 +145,36 @@ func coldHerd(t *testing.T, b *backend, g *group, server, callers int) wire.Coun
 	return sent
 }
 
+// A hit is one read and nothing else.
+func TestHitIsOneCommand(t *testing.T) {
+	onEach(t, func(t *testing.T, b *backend) {
+		g := b.shared(t)
+		for i := range b.servers {
+			key := b.keyOn(t, plain, "hit", i)
+			hit := nodes.Work{Cache: plain, Keys: []string{key}, Workers: 1, Ops: 1}
+			if _, err := g.nodes[0].Work(t.Context(), hit); err != nil {
+				t.Fatal(err)
+			}
+			hit.Ops = 50
+			before := g.proxies[0].Counts()
+			ops, err := g.nodes[0].Work(t.Context(), hit)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sent := g.proxies[0].Counts().Minus(before)
+			delete(sent, "ping") // of a subscription that is still there
+			for name := range sent {
+				if wire.SetsUp(name) { // a connection that go-redis opens in advance
+					delete(sent, name)
+				}
+			}
+			if len(ops) != 50 || len(sent) != 1 || sent["get"] != 50 {
+				t.Errorf("%d hits sent %v", len(ops), sent)
+			}
+		}
+	})
+}
+
 func TestNaiveHerdFailsTheSameChecks(t *testing.T) {
 	g := single(t).shared(t)
 	key := newKey("naive")

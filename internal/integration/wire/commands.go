@@ -26,6 +26,9 @@ var setUp = map[string]bool{
 	"hello": true, "client": true, "auth": true, "select": true, "cluster": true, "command": true, "readonly": true,
 }
 
+// SetsUp reports whether a command is one of those.
+func SetsUp(name string) bool { return setUp[name] }
+
 // Counts is how many commands of each name were sent.
 type Counts map[string]int
 
