@@ -34,8 +34,8 @@ const (
 )
 
 // Connect returns a Store on servers, "host:port" each. All nodes must list the same
-// servers in the same order, or a key is on two of them; nodes that do not are
-// found out while they run, and an error is logged. Names are looked up now, and what
+// servers in the same order, or a key is on two of them; nodes with another order or
+// number are found out while they run, and an error is logged. Names are looked up now, and what
 // can not be found is an error; nothing else is sent. Close the Store when it is
 // not used any more.
 func Connect(servers []string, o ConnectOptions) (*Store, error) {
@@ -79,6 +79,9 @@ func (o ConnectOptions) check() error {
 	}
 	if o.Timeout < 0 {
 		errs = append(errs, fmt.Errorf("option Timeout is %v: it can not be negative", o.Timeout))
+	}
+	if o.MaxItem != 0 && o.MaxItem < minItem {
+		errs = append(errs, fmt.Errorf("option MaxItem is %d: memcached takes at least %d", o.MaxItem, minItem))
 	}
 	return errors.Join(errs...)
 }

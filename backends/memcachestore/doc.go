@@ -45,8 +45,9 @@
 //
 // A key belongs to one server. When that is down its steps fail, nothing moves to
 // another server, and the cache computes without a lease. All nodes must list the
-// same servers in the same order; a [Store] of [Connect] compares that with the
-// other nodes while it runs, and logs an error. Evictions, restarts and flush_all
+// same servers in the same order; a [Store] of [Connect] compares order and number
+// with the other nodes while it runs, and logs an error. A guard may lie on another
+// server than its entry: with one of them down there is no refresh. Evictions, restarts and flush_all
 // lose values and leases; that costs a computation each, and never wrong data, but
 // for this: a process that stands still between the last look and the sending of a
 // cas, a matter of microseconds, while the server restarts and gives another node's

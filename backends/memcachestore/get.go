@@ -117,7 +117,12 @@ func (s *Store) swap(was *memcache.Item, b []byte, life time.Duration) (done boo
 	if life > 0 {
 		it.Expiration = expiration(life, time.Now())
 	}
-	err = s.again(func() error { return s.c.CompareAndSwap(it) })
+	// Not sent again as it is: to a server that was started anew the same CAS id
+	// means another item. Who reads again finds out what became of it.
+	err = s.once(func() error { return s.c.CompareAndSwap(it) })
+	if stale(err) {
+		return false, nil
+	}
 	if errors.Is(err, memcache.ErrCASConflict) || errors.Is(err, memcache.ErrCacheMiss) || errors.Is(err, memcache.ErrNotStored) {
 		return false, nil
 	}
@@ -127,11 +132,16 @@ func (s *Store) swap(was *memcache.Item, b []byte, life time.Duration) (done boo
 const (
 	// tries is how often a step begins again because somebody else was faster.
 	tries = 16
-	// pause is how long may pass between reading an item and replacing it. CAS ids
-	// begin at 1 with the server: a process that stands still in between while
-	// the server is started again could replace what another node stored there.
+	// pause is how long may pass between reading an item and replacing it, at the
+	// first try. CAS ids begin at 1 with the server: a process that stands still in
+	// between while the server is started again could replace what another node
+	// stored there.
 	pause = 100 * time.Millisecond
 )
+
+// stood reports whether so much time has passed since began that what was read is to
+// be read again. A server that is far away gets twice the time at each further try.
+func stood(began time.Time, try int) bool { return time.Since(began) > pause<<try }
 
 var errContended = errors.New("somebody else was faster each time")
 
@@ -139,7 +149,7 @@ var errContended = errors.New("somebody else was faster each time")
 // by what f returns. Life zero removes it; no bytes leave it alone. f is called again
 // when something else stands there in the meantime.
 func (s *Store) change(k string, f func(now []byte) (next []byte, life time.Duration)) error {
-	for range tries {
+	for try := range tries {
 		began := time.Now()
 		it, err := s.read(k)
 		if err != nil {
@@ -155,7 +165,7 @@ func (s *Store) change(k string, f func(now []byte) (next []byte, life time.Dura
 		}
 		var done bool
 		switch {
-		case time.Since(began) > pause:
+		case stood(began, try):
 			continue
 		case it == nil:
 			done, err = s.add(k, next, life)

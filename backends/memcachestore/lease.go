@@ -28,6 +28,7 @@ type question struct {
 	steal   bool
 	ttl     time.Duration
 	guarded bool       // the guard of was's value is the caller's
+	ends    time.Time  // until then at least
 	holder  entry.Head // or this one's
 }
 
@@ -59,8 +60,8 @@ func (q *question) ask() ([]byte, time.Duration, error) {
 			return nil, 0, err
 		}
 	}
-	for range tries {
-		if q.was.HasValue() && !q.guarded {
+	for try := range tries {
+		if q.was.HasValue() && !(q.guarded && time.Now().Before(q.ends)) {
 			if err := q.guard(); err != nil {
 				return nil, 0, err
 			}
@@ -72,7 +73,7 @@ func (q *question) ask() ([]byte, time.Duration, error) {
 		}
 		next, life, told := q.judge(it)
 		switch {
-		case told.again, next != nil && time.Since(began) > pause:
+		case told.again, next != nil && stood(began, try):
 			continue
 		case next == nil:
 			return told.entry, told.left, nil
@@ -111,6 +112,8 @@ func (q *question) judge(it *memcache.Item) (next []byte, life time.Duration, to
 		return q.onNothing(), q.ttl, answer{}
 	case h.Publisher() != q.was.Publisher():
 		return nil, 0, answer{entry: it.Value}
+	case !h.HasValue() && h.Token() == q.lease.Token(): // the reply was lost
+		return nil, 0, answer{}
 	case !h.HasValue() && q.steal && entry.SameLease(h, q.was):
 		return q.onNothing(), q.ttl, answer{}
 	case !h.HasValue():
@@ -170,14 +173,14 @@ func left(h entry.Head, until int64) time.Duration {
 func (q *question) guard() error {
 	mine := entry.Head(bytes.Clone(q.was))
 	mine.SetLease(q.lease, millis(time.Now().Add(q.ttl)), 0)
-	q.guarded, q.holder = false, nil
+	q.guarded, q.holder, q.ends = false, nil, time.Now().Add(q.ttl)
 	stored, err := q.s.add(q.k+guardMark, mine, q.ttl)
 	if stored || err != nil {
 		q.guarded = stored
 		return err
 	}
-	for range tries {
-		if settled, err := q.replaceGuard(mine); settled || err != nil {
+	for try := range tries {
+		if settled, err := q.replaceGuard(mine, try); settled || err != nil {
 			return err
 		}
 	}
@@ -186,7 +189,7 @@ func (q *question) guard() error {
 
 // replaceGuard takes the place of a guard that is void. It reports false when
 // somebody else was faster.
-func (q *question) replaceGuard(mine entry.Head) (settled bool, err error) {
+func (q *question) replaceGuard(mine entry.Head, try int) (settled bool, err error) {
 	began := time.Now()
 	it, err := q.s.read(q.k + guardMark)
 	if err != nil {
@@ -198,6 +201,7 @@ func (q *question) replaceGuard(mine entry.Head) (settled bool, err error) {
 	}
 	h, ok := entry.HeadOf(it.Value)
 	switch {
+	case ok && !h.Token().IsZero() && h.Token() == q.lease.Token(): // its reply was lost, or it is old
 	case ok && h.Publisher() == q.was.Publisher() && !(q.steal && entry.SameLease(h, q.was)):
 		q.holder = h
 		return true, nil
@@ -212,7 +216,7 @@ func (q *question) replaceGuard(mine entry.Head) (settled bool, err error) {
 			return true, nil // the next look tells
 		}
 	}
-	if time.Since(began) > pause {
+	if stood(began, try) {
 		return false, nil
 	}
 	q.guarded, err = q.s.swap(it, mine, q.ttl)

@@ -13,9 +13,8 @@ import (
 	"github.com/bradfitz/gomemcache/memcache"
 )
 
-// lists finds nodes that list their servers differently: in another order, or not
-// the same ones. Such nodes put one key on two servers, so that two hold its lease
-// and a delete misses. Each node leaves on every server a note of the place that
+// lists finds nodes that list their servers in another order or number. Such nodes put
+// one key on two servers, so that two hold its lease and a delete misses. Each node leaves on every server a note of the place that
 // the server has in its list, for each namespace (the part of a key up to its first
 // colon), and reads what stands there already.
 type lists struct {
@@ -32,7 +31,7 @@ type lists struct {
 const (
 	lookEvery = time.Minute
 	noteLives = 2 * lookEvery
-	listMark  = mark + "servers"
+	listMark  = mark + "lists" // no longer than guardMark
 )
 
 func newLists(selector memcache.ServerSelector, client func(memcache.ServerSelector) *memcache.Client, log *slog.Logger) *lists {
@@ -76,12 +75,20 @@ func (o one) Each(f func(net.Addr) error) error   { return f(o.Addr) }
 // compare leaves this node's notes and reads the others'. A server that can not be
 // asked is compared the next time.
 func (l *lists) compare(namespace string) error {
-	var servers []net.Addr
-	_ = l.selector.Each(func(a net.Addr) error { servers = append(servers, a); return nil })
-	for i, addr := range servers {
+	var servers []net.Addr // each once
+	places := map[string][]int{}
+	n := 0
+	_ = l.selector.Each(func(a net.Addr) error {
+		if n++; places[a.String()] == nil {
+			servers = append(servers, a)
+		}
+		places[a.String()] = append(places[a.String()], n)
+		return nil
+	})
+	for _, addr := range servers {
 		c := l.client(one{addr})
 		defer c.Close()
-		place := fmt.Sprintf("%d of %d", i+1, len(servers))
+		place := fmt.Sprintf("%s of %d", strings.Trim(fmt.Sprint(places[addr.String()]), "[]"), n)
 		it := &memcache.Item{Key: serverKey(namespace) + listMark, Value: []byte(place), Expiration: expiration(noteLives, time.Now())}
 		if c.Add(it) == nil {
 			continue

@@ -17,8 +17,7 @@ import (
 // Options are what a Store can be told; the zero value is right for most.
 type Options struct {
 	// Logger is told what an operator should know: a client with a pool for
-	// nobody, a value that is too large, nodes that list their servers
-	// differently. Default slog.Default().
+	// nobody, nodes that list their servers differently. Default slog.Default().
 	Logger *slog.Logger
 
 	// MaxItem is the size of the largest item that the servers take, with its
@@ -28,6 +27,7 @@ type Options struct {
 
 const (
 	defaultMaxItem = 1 << 20
+	minItem        = 1024 // the smallest -I
 	// itemOverhead is what an item needs in the server beside key and value.
 	itemOverhead = 64
 )
@@ -62,8 +62,8 @@ func New(c *memcache.Client, options ...Options) *Store {
 	switch {
 	case c == nil:
 		s.bad = errors.New("memcachestore: no client: New was given nil")
-	case o.MaxItem < 1024:
-		s.bad = fmt.Errorf("memcachestore: MaxItem %d: memcached takes at least 1024", o.MaxItem)
+	case o.MaxItem < minItem:
+		s.bad = fmt.Errorf("memcachestore: MaxItem %d: memcached takes at least %d", o.MaxItem, minItem)
 	case c.MaxIdleConns <= memcache.DefaultMaxIdleConns:
 		o.Logger.Warn("memcachestore: the client keeps only 2 idle connections and dials for every call above that; set its MaxIdleConns, or use Connect")
 	default:
@@ -98,11 +98,14 @@ const month = 30 * 24 * time.Hour
 // expiration makes an item live for d at least: an exptime of n lives for more
 // than n-1 seconds and at most n. 0 would be for ever.
 func expiration(d time.Duration, now time.Time) int32 {
-	seconds := int64((d+time.Second-1)/time.Second) + 1
-	if seconds > int64(month/time.Second) {
-		seconds += now.Unix()
+	seconds := int64((d-1)/time.Second) + 2
+	if seconds <= int64(month/time.Second) {
+		return int32(max(seconds, 1))
 	}
-	return int32(min(max(seconds, 1), 1<<31-1))
+	if now.Unix() > 1<<31-1-int64(month/time.Second) { // the client has no date left
+		return int32(month / time.Second)
+	}
+	return int32(min(seconds+now.Unix(), 1<<31-1))
 }
 
 // failed wraps an error with the step it belongs to, and never with the key.
