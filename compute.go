@@ -4,6 +4,7 @@ package leash
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -256,9 +257,15 @@ func (f *flight) publish(c *computation, a answer, s entry.Sealed, b []byte, ttl
 	e := f.e
 	fresh, life := e.seal(b, f.key, s, ttl)
 	mid := f.takeLate()
+	var refused error
 	send := func() (stored, late bool, err error) {
 		return timed(context.WithoutCancel(c.ctx), e, OpPublish, func(ctx context.Context) (bool, error) {
-			return e.store.Publish(ctx, f.full, b, life, false)
+			stored, err := e.store.Publish(ctx, f.full, b, life, false)
+			var r interface{ Refused() bool }
+			if errors.As(err, &r) && r.Refused() {
+				refused, err = err, nil
+			}
+			return stored, err
 		}, func() {
 			f.conclude(a, mid, false)
 			f.moveOn(nil)
@@ -268,9 +275,14 @@ func (f *flight) publish(c *computation, a answer, s entry.Sealed, b []byte, ttl
 	if err != nil && !late { // unknown: ask again before giving up, the step knows its own earlier success
 		stored, late, err = send()
 	}
-	if err != nil {
+	accepted := stored
+	switch {
+	case refused != nil:
+		f.unstorable(refused)
+		accepted = f.abandon(lease{token: s.Publisher}, 0)
+	case err != nil:
 		f.abandon(lease{token: s.Publisher}, 0)
-	} else if !stored {
+	case !stored:
 		e.event(Event{Kind: EventVoided})
 	}
 	if late {
@@ -280,7 +292,7 @@ func (f *flight) publish(c *computation, a answer, s entry.Sealed, b []byte, ttl
 	if a.Stored && s.Kind != entry.Error {
 		a.TTL = fresh
 	}
-	f.conclude(a, mid, stored)
+	f.conclude(a, mid, accepted)
 }
 
 // giveUp abandons the lease and answers: those who came during the computation

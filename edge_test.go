@@ -5,6 +5,7 @@ package leash_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -580,6 +581,51 @@ func TestAgeCountsFromTheComputation(t *testing.T) {
 		_, out, err := c.Fetch(t.Context(), "k", load)
 		if err != nil || out.Status != leash.StatusHit || out.Age < time.Second || out.TTL > 2*time.Second {
 			t.Errorf("a second after its computation: %+v, %v", out, err)
+		}
+	})
+}
+
+// picky refuses every entry.
+type picky struct {
+	*remote
+	asked atomic.Int64
+}
+
+type pickyError struct{ error }
+
+func (pickyError) Refused() bool { return true }
+
+func (p *picky) Publish(context.Context, string, []byte, time.Duration, bool) (bool, error) {
+	p.asked.Add(1)
+	return false, fmt.Errorf("picky: %w", pickyError{errors.New("too large")})
+}
+
+// A value that the store would not take is its callers' all the same, and no failure
+// of the store.
+func TestEntryThatTheStoreRefuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &picky{remote: newRemote(memstore.New())}
+		c := newCache(t, store, leash.Options{Logger: quiet})
+		src := &source{took: time.Second}
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				if u, out, err := c.Fetch(t.Context(), "k", src.load); err != nil || u.ID != 1 || out.Stored {
+					t.Errorf("got %v, %+v, %v", u, out, err)
+				}
+			})
+			time.Sleep(100 * time.Millisecond)
+		}
+		wg.Wait()
+		src.want(t, 1)
+		if n := store.asked.Load(); n != 1 {
+			t.Errorf("asked %d times, want once", n)
+		}
+		if s := c.Stats(); s.Count(leash.EventVoided) != 1 || s.StoreErrors(leash.OpPublish) != 0 {
+			t.Errorf("%d voided, %d store errors", s.Count(leash.EventVoided), s.StoreErrors(leash.OpPublish))
+		}
+		if n := store.Len(); n != 0 {
+			t.Errorf("%d leases are left", n)
 		}
 	})
 }

@@ -93,7 +93,9 @@ type Store interface {
 	// lease token there is entry's publisher. An entry whose publisher is
 	// already that token was stored by an earlier sending of this call: that
 	// is stored, too, and nothing changes. With force it replaces whatever is
-	// there. Publish wakes who waits.
+	// there. Publish wakes who waits. An error with a method Refused() bool that
+	// returns true is about this entry, which is too large for example, and not
+	// about the store: nothing was sent.
 	Publish(ctx context.Context, key string, entry []byte, ttl time.Duration, force bool) (stored bool, err error)
 
 	// Renew makes the lease that carries token last ttl from now and adds one

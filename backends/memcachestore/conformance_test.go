@@ -3,6 +3,7 @@
 package memcachestore
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -48,5 +49,38 @@ func TestConformance(t *testing.T) {
 				Grain: grain,
 			}.Run(t)
 		})
+	}
+}
+
+// A server keeps whole seconds; a value is fresh for its TTL, and not until the
+// server forgets it.
+func TestShortTTLIsExact(t *testing.T) {
+	c, err := leash.New[int]("short", node(t, fleet(t, 1)), leash.Options{TTL: 300 * time.Millisecond, Jitter: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	load := func(context.Context) (int, error) { n++; return n, nil }
+	if _, err := c.GetOrCompute(t.Context(), "k", load); err != nil {
+		t.Fatal(err)
+	}
+	hits := 0
+	for {
+		v, out, err := c.Fetch(t.Context(), "k", load)
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case out.Status == leash.StatusHit:
+			if hits++; v != 1 || out.Age >= 300*time.Millisecond {
+				t.Fatalf("a hit of %v: %d", out.Age, v)
+			}
+			continue
+		case out.Status != leash.StatusExpired || v != 2:
+			t.Errorf("after its TTL: %d, %v; want it computed over the old one, which the server still has", v, out.Status)
+		}
+		break
+	}
+	if hits == 0 {
+		t.Error("no hit within the TTL")
 	}
 }
