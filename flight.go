@@ -377,7 +377,10 @@ func (f *flight) over(ctx context.Context) {
 
 // see judges what was read.
 func (f *flight) see(b []byte) verdict {
-	v := f.e.judge(b, f.key, f.waited)
+	v := f.e.judge(b, f.key, entry.Token{})
+	if v.Fresh == 0 { // not to be kept: the answer to those who waited for it, and to nobody else
+		v = f.e.judge(b, f.key, f.waited)
+	}
 	f.waited = entry.Token{}
 	f.e.countUndecodable(&v)
 	if f.e.due(&v) {

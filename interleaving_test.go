@@ -576,3 +576,29 @@ func TestRefreshIsNotAnsweredByWhatItFinds(t *testing.T) {
 		}
 	})
 }
+
+// A value that has expired while the message of it was on its way is for those who
+// waited for it, and not for who came after its end.
+func TestExpiredOnItsWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newRemote(memstore.New())
+		o := leash.Options{TTL: 20 * time.Millisecond, StaleIfError: time.Minute} // so that the store still has it
+		slow := &slowWake{remote: store, by: 50 * time.Millisecond}
+		a, b := newCache(t, store, o), newCache(t, slow, o)
+		version := at(1)
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = a.GetOrCompute(t.Context(), "k", versioned(version, 100*time.Millisecond)) })
+		time.Sleep(5 * time.Millisecond)
+		wg.Go(func() {
+			if u, err := b.GetOrCompute(t.Context(), "k", versioned(version, 0)); err != nil || u.ID != 1 {
+				t.Errorf("who waited for it got %v, %v", u, err)
+			}
+		})
+		time.Sleep(135 * time.Millisecond) // published 40 ms ago, and the message comes in 10
+		version.Store(2)
+		if u, err := b.GetOrCompute(t.Context(), "k", versioned(version, 0)); err != nil || u.ID != 2 {
+			t.Errorf("who came 20 ms after its end got version %d, %v", u.ID, err)
+		}
+		wg.Wait()
+	})
+}

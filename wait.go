@@ -275,7 +275,8 @@ func (c *contest) poll() time.Duration {
 func jitter(d time.Duration) time.Duration { return time.Duration(rand.Int64N(int64(d)) + 1) }
 
 // end ends the round. Who came too late for the message that ended a wait reads
-// next, and what was made under the lease that was waited for is his answer, too.
+// next, and an answer to the lease that was waited for that is not to be kept is
+// his, too.
 func (c *contest) end() {
 	c.waited()
 	if c.holder != nil {

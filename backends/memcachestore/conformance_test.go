@@ -75,8 +75,8 @@ func TestShortTTLIsExact(t *testing.T) {
 				t.Fatalf("a hit of %v: %d", out.Age, v)
 			}
 			continue
-		case out.Status != leash.StatusExpired || v != 2:
-			t.Errorf("after its TTL: %d, %v; want it computed over the old one, which the server still has", v, out.Status)
+		case out.Status != leash.StatusMiss || v != 2:
+			t.Errorf("after its TTL: %d, %v", v, out.Status)
 		}
 		break
 	}

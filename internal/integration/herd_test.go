@@ -111,6 +111,12 @@ const mostCommands = 60
 // each process that waits.
 const moreCommands = 4 * nodeCount
 
+// mostPolling is for a herd whose processes are not woken: they look again until the
+// value is there.
+const mostPolling = 70
+
+func (b *backend) polls() bool { return b.memcached > 0 || b.name == "nopubsub" }
+
 func TestHerdMakesOneComputationAndFewCommands(t *testing.T) {
 	onEach(t, func(t *testing.T, b *backend) {
 		g := b.shared(t)
@@ -122,8 +128,12 @@ func TestHerdMakesOneComputationAndFewCommands(t *testing.T) {
 			if few.Work() > mostCommands {
 				t.Errorf("server %d: %d commands, want at most %d: %v", i, few.Work(), mostCommands, few)
 			}
-			if many.Work() > few.Work()+moreCommands {
-				t.Errorf("server %d: %d commands for four times the callers, %d before: %v, %v", i, many.Work(), few.Work(), many, few)
+			most := few.Work() + moreCommands
+			if b.polls() {
+				most = mostPolling
+			}
+			if many.Work() > most {
+				t.Errorf("server %d: %d commands for four times the callers, %d before, want at most %d: %v, %v", i, many.Work(), few.Work(), most, many, few)
 			}
 		}
 	})
