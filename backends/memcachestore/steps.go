@@ -20,16 +20,16 @@ import (
 // stood there, and a "cas" leaves a lease.
 var ErrTooLarge = errors.New("larger than Options.MaxItem")
 
-// tooLarge is ErrTooLarge with the sizes.
-type tooLarge struct{ size, most int }
+// tooLargeError is ErrTooLarge with the sizes.
+type tooLargeError struct{ size, most int }
 
-func (e tooLarge) Error() string {
+func (e tooLargeError) Error() string {
 	return fmt.Sprintf("an item of %d bytes is %v, %d", e.size, ErrTooLarge, e.most)
 }
-func (e tooLarge) Is(target error) bool { return target == ErrTooLarge }
+func (e tooLargeError) Is(target error) bool { return target == ErrTooLarge }
 
 // Refused says that the store has nothing to do with it; see leash.Store.
-func (e tooLarge) Refused() bool { return true }
+func (e tooLargeError) Refused() bool { return true }
 
 // noteSize is the size of the note behind an entry's value: a time in Unix
 // milliseconds of the node that wrote it. On a value it is the end of its life
@@ -85,7 +85,7 @@ func (s *Store) Publish(_ context.Context, key string, data []byte, ttl time.Dur
 	}
 	k, b := serverKey(key), withNote(data, time.Now().Add(ttl))
 	if n := len(k) + len(b) + itemOverhead; n > s.max {
-		return false, failed("publish", tooLarge{n, s.max})
+		return false, failed("publish", tooLargeError{n, s.max})
 	}
 	if force {
 		err = s.again(func() error {
