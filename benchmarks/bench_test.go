@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -72,6 +73,8 @@ func versus(b *testing.B, n int, ours, bare func() error) {
 func throughput(b *testing.B, n int, d time.Duration, f func() error) float64 {
 	var ops atomic.Int64
 	var wg sync.WaitGroup
+	debug.SetTraceback("all") // says who stands still
+	defer time.AfterFunc(d+30*time.Second, func() { panic("calls do not return") }).Stop()
 	runtime.GC()
 	began := time.Now()
 	end := began.Add(d)
