@@ -95,11 +95,15 @@ func (e *engine) ahead(v *verdict) bool {
 	return gap >= float64(v.Fresh-v.age)
 }
 
+// skew is how much the clock that wrote a lease may differ from this node's before
+// the store is asked.
+const skew = 2 * time.Second
+
 // leased reports whether the entry shows that somebody is at work on it, or
 // that nobody should be, as far as this node's clock can tell.
 func (v *verdict) leased() bool {
 	left := time.Until(time.UnixMilli(v.head.Until()))
-	return left > 0 && left <= entry.MaxLease
+	return left > 0 && left <= min(v.head.Length()+skew, entry.MaxLease)
 }
 
 // answer turns a verdict into what callers get.

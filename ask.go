@@ -27,12 +27,14 @@ func (g granted) to(s entry.Token) bool {
 	return ok && head.Token() == s
 }
 
-// ask asks for the lease, at most twice. Every sending has a token of its own, so
+// ask asks for the lease, and once more when that failed. Every sending has a token of its own, so
 // one that arrives late, even after a delete, can not bring an old lease back.
-// An earlier sending that turns out to hold the lease is adopted.
 func (c *contest) ask() ([]byte, lease, error) {
 	var err error
-	for range 2 {
+	for range 3 {
+		if len(c.lost) == 2 {
+			break
+		}
 		s := newToken()
 		var g granted
 		g, err = c.send(s)
@@ -48,11 +50,10 @@ func (c *contest) ask() ([]byte, lease, error) {
 			c.f.valueStands(g.entry != nil)
 			return nil, c.won(s), nil
 		}
-		if s := c.own(g); !s.IsZero() {
-			c.f.valueStands(true)
-			return nil, c.won(s), nil
+		if !c.own(g) {
+			return g.entry, lease{}, nil
 		}
-		return g.entry, lease{}, nil
+		c.seen, c.steal = g.entry, true
 	}
 	return nil, lease{}, err
 }
@@ -89,13 +90,11 @@ func (c *contest) giveUp() {
 	c.lost = nil
 }
 
-// own returns the earlier sending whose lease stands, or zero.
-func (c *contest) own(g granted) entry.Token {
+// own reports whether the lease that stands is that of an earlier sending. It is
+// taken over by comparison: the earlier sending may have come half of its way.
+func (c *contest) own(g granted) bool {
 	head, ok := entry.HeadOf(g.entry)
-	if ok && g.left > 0 && slices.Contains(c.lost, head.Token()) {
-		return head.Token()
-	}
-	return entry.Token{}
+	return ok && g.left > 0 && slices.Contains(c.lost, head.Token())
 }
 
 func (c *contest) won(s entry.Token) lease {

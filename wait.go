@@ -259,10 +259,14 @@ func (c *contest) pause() time.Duration {
 // the computation's duration is known the look comes at its end, and then ever more
 // seldom. Else looks are 6 ms apart at first, and fallback after two seconds.
 func (c *contest) poll() time.Duration {
-	waited := time.Since(c.began)
+	waited := min(time.Since(c.began), 2*time.Second)
 	d := 6*time.Millisecond + time.Duration(float64(waited)*waited.Seconds()/12.5)
-	if expected := c.holder.Expected(); expected > 0 && c.holder.Counter() == 0 {
-		rest := expected - max(c.holder.Length()-c.left, time.Since(c.since))
+	if expected := c.holder.Expected(); expected > 0 {
+		gone := time.Since(c.began)
+		if c.holder.Counter() == 0 {
+			gone = max(gone, c.holder.Length()-c.left)
+		}
+		rest := expected - gone
 		if rest > 0 {
 			return min(rest, fallback) + jitter(2*time.Millisecond)
 		}

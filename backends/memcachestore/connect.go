@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/bradfitz/gomemcache/memcache"
@@ -21,7 +22,8 @@ type ConnectOptions struct {
 	// default.
 	Conns int
 
-	// Timeout is how long one command, or one dial, may take. Default 250 ms.
+	// Timeout is how long one command, or one dial, may take. Default 200 ms,
+	// below the 250 ms of leash.Options.OperationTimeout.
 	Timeout time.Duration
 
 	// Dial replaces net.Dialer, for TLS as a rule.
@@ -30,7 +32,7 @@ type ConnectOptions struct {
 
 const (
 	defaultConns   = 32
-	defaultTimeout = 250 * time.Millisecond
+	defaultTimeout = 200 * time.Millisecond
 )
 
 // Connect returns a Store on servers, "host:port" each. All nodes must list the same
@@ -61,7 +63,7 @@ func Connect(servers []string, o ConnectOptions) (*Store, error) {
 // ConnectTo is Connect with a selector of servers, such as a [Discovery].
 func ConnectTo(selector memcache.ServerSelector, o ConnectOptions) (*Store, error) {
 	err := o.check()
-	if selector == nil {
+	if d, ok := selector.(*Discovery); selector == nil || ok && d == nil {
 		err = errors.Join(err, errors.New("no selector: ConnectTo was given nil"))
 	}
 	if err != nil {
@@ -69,7 +71,22 @@ func ConnectTo(selector memcache.ServerSelector, o ConnectOptions) (*Store, erro
 	}
 	n := 0
 	_ = selector.Each(func(net.Addr) error { n++; return nil })
-	return connect(selector, o, max(n, 1)), nil
+	if n == 0 {
+		return nil, errors.New("memcachestore: the selector has no servers")
+	}
+	return connect(selector, o, n), nil
+}
+
+// Together returns a selector for a client that is given to [New]: it puts a guard on
+// the server of its entry, as the Stores of [Connect] do. All nodes must have it, or
+// none. Without it a server that is down keeps entries on other servers from being
+// refreshed.
+func Together(selector memcache.ServerSelector) memcache.ServerSelector { return together{selector} }
+
+type together struct{ memcache.ServerSelector }
+
+func (t together) PickServer(key string) (net.Addr, error) {
+	return t.ServerSelector.PickServer(strings.TrimSuffix(key, guardMark))
 }
 
 func (o ConnectOptions) check() error {
@@ -98,10 +115,11 @@ func connect(selector memcache.ServerSelector, o ConnectOptions, servers int) *S
 		c.Timeout, c.MaxIdleConns, c.DialContext = o.Timeout, o.Conns, o.Dial
 		return c
 	}
-	c := client(selector)
+	c := client(Together(selector))
 	c.MaxIdleConns = max(o.Conns, memcache.DefaultMaxIdleConns+1) // New warns of less
 	s := New(c, o.Options)
 	s.limit = o.Conns * servers
+	s.selector = selector
 	s.lists = newLists(selector, client, s.log)
 	return s
 }

@@ -39,15 +39,17 @@
 // never shorter. How long a value is fresh stands in the entry and is exact. A lease
 // whose holder has died is succeeded at most two seconds after its end, or when a
 // waiter has seen it unchanged for its whole length. The life of a value under a
-// lease is kept by the clocks of the nodes, as memcached does not tell it.
+// lease is kept by the clocks of the nodes, as memcached does not tell it: where a
+// clock is ahead by more than what is left of that life, a stale value may be gone
+// when its refresh fails.
 //
 // # Servers
 //
 // A key belongs to one server. When that is down its steps fail, nothing moves to
 // another server, and the cache computes without a lease. All nodes must list the
 // same servers in the same order; a [Store] of [Connect] compares order and number
-// with the other nodes while it runs, and logs an error. A guard may lie on another
-// server than its entry: with one of them down there is no refresh. Evictions, restarts and flush_all
+// with the other nodes while it runs, and logs an error. A guard lies on the server of its entry, if the client was made by this package or
+// has the selector of [Together]. Evictions, restarts and flush_all
 // lose values and leases; that costs a computation each, and never wrong data, but
 // for this: a process that stands still between the last look and the sending of a
 // cas, a matter of microseconds, while the server restarts and gives another node's

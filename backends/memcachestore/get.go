@@ -5,6 +5,7 @@ package memcachestore
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/bradfitz/gomemcache/memcache"
@@ -31,41 +32,53 @@ func (s *Store) GetMany(_ context.Context, keys []string) ([][]byte, error) {
 	for i, key := range keys {
 		names[i] = serverKey(key)
 	}
+	entries, errs := make([][]byte, len(keys)), make(keyErrors, len(keys))
+	var wg sync.WaitGroup
+	for _, part := range s.byServer(names) {
+		wg.Go(func() { s.getPart(names, part, entries, errs) })
+	}
+	wg.Wait()
+	if errors.Join(errs...) != nil {
+		return entries, errs
+	}
+	return entries, nil
+}
+
+// byServer returns the keys of each server, by their places; with [New] they are
+// taken for one server's.
+func (s *Store) byServer(names []string) map[string][]int {
+	parts := map[string][]int{}
+	for i, name := range names {
+		server := ""
+		if s.selector != nil {
+			if addr, err := s.selector.PickServer(name); err == nil {
+				server = addr.String()
+			}
+		}
+		parts[server] = append(parts[server], i)
+	}
+	return parts
+}
+
+// getPart reads the keys of one server.
+func (s *Store) getPart(names []string, part []int, entries [][]byte, errs keyErrors) {
+	some := make([]string, len(part))
+	for n, i := range part {
+		some[n] = names[i]
+	}
 	var found map[string]*memcache.Item
 	err := s.again(func() error {
 		var err error
-		found, err = s.c.GetMulti(names)
+		found, err = s.c.GetMulti(some)
 		return err
 	})
-	entries := make([][]byte, len(keys))
-	var rest []int
-	for i, name := range names {
-		if it := found[name]; it != nil {
+	for _, i := range part {
+		if it := found[names[i]]; it != nil {
 			entries[i] = it.Value
-		} else if err != nil {
-			rest = append(rest, i)
+		} else {
+			errs[i] = failed("get many", err)
 		}
 	}
-	if len(rest) == 0 {
-		return entries, nil
-	}
-	return entries, s.getRest(names, entries, rest)
-}
-
-// getRest reads what was not found while a server failed, to see which are its keys.
-func (s *Store) getRest(names []string, entries [][]byte, rest []int) error {
-	errs := make(keyErrors, len(names))
-	for _, i := range rest {
-		it, err := s.read(names[i])
-		if it != nil {
-			entries[i] = it.Value
-		}
-		errs[i] = failed("get many", err)
-	}
-	if errors.Join(errs...) == nil {
-		return nil
-	}
-	return errs
 }
 
 // keyErrors is the error of a GetMany, key by key.

@@ -68,10 +68,15 @@ func lifeUnder(b []byte, now time.Time, ttl time.Duration) (life time.Duration, 
 
 // lifeOf is how long a value lives without leases.
 func lifeOf(b []byte, now time.Time) time.Duration {
-	if n := note(b); n != 0 {
-		return time.UnixMilli(n).Sub(now)
+	n := note(b)
+	if n == 0 {
+		return unknownLife
 	}
-	return unknownLife
+	life := time.UnixMilli(n).Sub(now)
+	if h, _ := entry.HeadOf(b); life <= -grain && h.End() == 0 {
+		return unknownLife // no lease made it longer, and it is still there: this clock is ahead
+	}
+	return life
 }
 
 // Publish replaces what stands under key by data, if its publisher holds the
@@ -83,6 +88,7 @@ func (s *Store) Publish(_ context.Context, key string, data []byte, ttl time.Dur
 	case ttl <= 0:
 		return false, errTTL
 	}
+	s.lists.look(key)
 	k, b := serverKey(key), withNote(data, time.Now().Add(ttl))
 	if n := len(k) + len(b) + itemOverhead; n > s.max {
 		return false, failed("publish", tooLargeError{n, s.max})
@@ -182,7 +188,11 @@ func (s *Store) Abandon(_ context.Context, key string, token []byte, backoff tim
 	k := serverKey(key)
 	backoff = min(backoff, entry.MaxLease)
 	var value entry.Head // of the value that stays
+	var wrote []byte
 	err = s.change(k, func(now []byte) ([]byte, time.Duration) {
+		if wrote != nil && bytes.Equal(now, wrote) { // the reply was lost
+			return nil, 0
+		}
 		h, ok := holds(now, token)
 		if held, value = ok, nil; !held {
 			if h, ok := entry.HeadOf(now); ok && h.HasValue() {
@@ -202,6 +212,7 @@ func (s *Store) Abandon(_ context.Context, key string, token []byte, backoff tim
 		} else {
 			value.ClearLease()
 		}
+		wrote = next
 		return next, life
 	})
 	if err == nil && value != nil {
@@ -229,6 +240,7 @@ func (s *Store) Delete(_ context.Context, key string) error {
 	if s.bad != nil {
 		return s.bad
 	}
+	s.lists.look(key)
 	err := s.again(func() error { return s.c.Delete(serverKey(key)) })
 	if errors.Is(err, memcache.ErrCacheMiss) {
 		return nil

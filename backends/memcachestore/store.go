@@ -40,7 +40,9 @@ type Store struct {
 	log   *slog.Logger
 	max   int
 	limit int
-	lists *lists // nil when the servers are not known
+	// With New the servers are not known, and these are nil.
+	selector memcache.ServerSelector
+	lists    *lists
 }
 
 // New returns a Store on a client of yours. It sends nothing. Prefer [Connect]:

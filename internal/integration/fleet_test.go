@@ -83,6 +83,44 @@ func TestOneServerOfThreeGoesAway(t *testing.T) {
 	}
 }
 
+// While a server is away, values on the others that expire are computed once for each
+// expiry.
+func TestExpiryWhileAServerIsAway(t *testing.T) {
+	b := &backend{name: "expiry", memcached: 3}
+	b.start(t)
+	t.Cleanup(b.close)
+	g := b.own(t)
+	c := nodes.Cache{Name: "expiry", TTL: 300 * time.Millisecond, StaleIfError: time.Minute, OperationTimeout: plain.OperationTimeout}
+	var w nodes.Work
+	for i := range 12 {
+		w.Keys = append(w.Keys, b.keyOn(t, c, "expiry", 1+i%2))
+	}
+	w.Cache, w.Workers, w.Ops, w.Seed = c, 4, 1000, 1
+	b.servers[0].Stop()
+	began := time.Now()
+	ops := slices.Concat(each(t, g, func(n *nodes.Node) ([]nodes.Op, error) { return n.Work(t.Context(), w) })...)
+	took := time.Since(began)
+	for _, op := range ops {
+		if op.Err != nodes.None || !op.Found || !op.Right {
+			t.Fatalf("nobody may see it: %+v", op)
+		}
+	}
+	expiries := 0
+	for _, key := range w.Keys {
+		list := g.source.Computations(key)
+		if n := nodes.AtATime(list); n > 1 {
+			t.Errorf("%d computations of %q at a time: %+v", n, key, list)
+		}
+		if most := int(took/c.TTL) + 1; len(list) > most {
+			t.Errorf("%d computations of %q in %v, want at most %d", len(list), key, took, most)
+		}
+		expiries += len(list) - 1
+	}
+	if expiries == 0 {
+		t.Errorf("nothing expired in %v: this test tests nothing", took)
+	}
+}
+
 func computed(g *group, keys []string) (n int) {
 	for _, key := range keys {
 		n += len(g.source.Computations(key))
