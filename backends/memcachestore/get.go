@@ -99,11 +99,14 @@ func (e keyErrors) Error() string {
 
 // read returns what stands under a server's key, or nil.
 func (s *Store) read(k string) (it *memcache.Item, err error) {
-	err = s.again(func() error {
-		var err error
+	it, err = s.c.Get(k)
+	if err == nil {
+		return it, nil
+	}
+	if stale(err) { // see again
+		_ = s.c.Close()
 		it, err = s.c.Get(k)
-		return err
-	})
+	}
 	if errors.Is(err, memcache.ErrCacheMiss) {
 		return nil, nil
 	}

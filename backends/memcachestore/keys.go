@@ -22,7 +22,7 @@ const (
 // serverKey is key as the server knows it: the same where memcached takes it, else
 // its readable part and its hash. No two keys become the same.
 func serverKey(key string) string {
-	if len(key) > 0 && len(key) <= longest && !strings.Contains(key, mark) && strings.IndexFunc(key, odd) < 0 {
+	if len(key) > 0 && len(key) <= longest && asItIs(key) {
 		return key
 	}
 	sum := sha256.Sum256([]byte(key))
@@ -33,6 +33,20 @@ func serverKey(key string) string {
 		return r
 	}, key[:min(len(key), readable)])
 	return plain + mark + hex.EncodeToString(sum[:20])
+}
+
+// asItIs reports whether key has nothing in it that memcached does not take, and no
+// mark.
+func asItIs(key string) bool {
+	var last byte
+	for i := range len(key) {
+		c := key[i]
+		if odd(rune(c)) || c == mark[0] && last == mark[1] {
+			return false
+		}
+		last = c
+	}
+	return true
 }
 
 // odd reports what memcached takes for the end of a key, or of a command.
